@@ -1,0 +1,1 @@
+"""The backbone contract: formats in, one file in the middle, formats out."""

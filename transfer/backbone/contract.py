@@ -1,0 +1,173 @@
+"""The contract: ``backbone.safetensors``, the one file where producers and consumers meet.
+
+The tensors carry torchvision's ResNet key names: no prefix, no classification head. The header
+says where they came from (:class:`BackboneInfo`). Every task reads a backbone through
+:func:`read_backbone` and builds it through :func:`build_resnet`; nothing else in the project
+loads weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+STAGES = ("res2", "res3", "res4", "res5")  # outputs of layer1..layer4, strides 4, 8, 16, 32
+ARCHS: dict[str, str] = {  # contract name -> torchvision builder
+    "resnet18": "resnet18",
+    "resnet34": "resnet34",
+    "resnet50": "resnet50",
+    "resnet101": "resnet101",
+    "resnet152": "resnet152",
+    "resnet18-cifar": "resnet18",  # 3x3 stem of stride 1 and no max pooling (MEC App. B)
+}
+FEATURE_DIMS = {arch: 512 if arch.startswith(("resnet18", "resnet34")) else 2048 for arch in ARCHS}
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """The header: who trained the weights, on what, and how pixels must be fed to them."""
+
+    method: str  # mec, random, moco-v2, ...
+    arch: str  # a key of ARCHS
+    pretrain_data: str
+    pretrain_epochs: str  # text, "" where the source does not say
+    branch: str  # online, target, or "" where the source has only one
+    source_name: str
+    source_sha256: str
+    tool_version: str
+    pixel_order: str = "RGB"
+    pixel_mean: str = "0.485,0.456,0.406"  # for pixels in 0..1
+    pixel_std: str = "0.229,0.224,0.225"
+
+    def mean(self) -> tuple[float, ...]:
+        """Per-channel mean for pixels in 0..1, in ``pixel_order``."""
+        return tuple(float(x) for x in self.pixel_mean.split(","))
+
+    def std(self) -> tuple[float, ...]:
+        """Per-channel standard deviation for pixels in 0..1, in ``pixel_order``."""
+        return tuple(float(x) for x in self.pixel_std.split(","))
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone read from a contract file."""
+
+    info: BackboneInfo
+    state: dict[str, Tensor]
+    sha256: str  # of the contract file
+    path: Path
+
+
+def empty_resnet(arch: str) -> nn.Module:
+    """A torchvision ResNet without its classification head: ``(B, 3, H, W) -> (B, D)``.
+
+    Raises:
+        ValueError: an arch that is not in :data:`ARCHS`.
+    """
+    if arch not in ARCHS:
+        raise ValueError(f"arch {arch!r} is unknown; known: {', '.join(ARCHS)}")
+    model = getattr(torchvision.models, ARCHS[arch])(weights=None)
+    model.fc = nn.Identity()
+    if arch.endswith("-cifar"):
+        model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    return model  # type: ignore[no-any-return]
+
+
+def build_resnet(backbone: Backbone) -> nn.Module:
+    """The backbone as a torchvision ResNet in eval mode, loaded strictly: ``(B, 3, H, W) -> (B, D)``."""
+    model = empty_resnet(backbone.info.arch)
+    model.load_state_dict(backbone.state, strict=True)
+    return model.eval()
+
+
+def stage_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Features after each stage of a torchvision ResNet, keyed by :data:`STAGES`."""
+    x = model.maxpool(model.relu(model.bn1(model.conv1(images))))  # type: ignore[operator]
+    features = {}
+    for stage, layer in zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True):
+        x = getattr(model, layer)(x)
+        features[stage] = x
+    return features
+
+
+def check_state(state: dict[str, Tensor], arch: str) -> None:
+    """Refuse a state that is not exactly the backbone of ``arch``.
+
+    Raises:
+        ValueError: names every missing, unexpected, wrongly shaped or non-finite tensor.
+    """
+    expected = empty_resnet(arch).state_dict()
+    faults = [f"  - missing {key} {tuple(expected[key].shape)}" for key in expected if key not in state]
+    faults += [f"  + unexpected {key} {tuple(state[key].shape)}" for key in state if key not in expected]
+    for key in expected.keys() & state.keys():
+        if expected[key].shape != state[key].shape:
+            faults.append(
+                f"  ! {key}: expected shape {tuple(expected[key].shape)}, found {tuple(state[key].shape)}"
+            )
+        elif not torch.isfinite(state[key]).all():
+            faults.append(f"  ! {key}: holds NaN or infinity")
+    if faults:
+        shown = sorted(faults)[:12]
+        more = f"\n  … and {len(faults) - 12} more" if len(faults) > 12 else ""
+        raise ValueError(f"not the backbone of a {arch}:\n" + "\n".join(shown) + more)
+
+
+def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> None:
+    """Write a contract file atomically, after :func:`check_state`."""
+    check_state(state, info.arch)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({key: tensor.contiguous().cpu() for key, tensor in state.items()}, temporary, asdict(info))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_backbone(path: Path) -> Backbone:
+    """Read a contract file strictly.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file, a header that is not the contract's, or tensors that
+            are not exactly the backbone the header names.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such backbone file")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            header = handle.metadata() or {}
+            state = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    names = {field.name for field in fields(BackboneInfo)}
+    if not names <= header.keys():
+        raise ValueError(
+            f"{path}: the header lacks {sorted(names - header.keys())}; this is not a backbone contract "
+            "file. Convert other checkpoints with tools/convert_to_backbone.py."
+        )
+    info = BackboneInfo(**{name: header[name] for name in names})
+    try:
+        check_state(state, info.arch)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return Backbone(info, state, file_sha256(path), path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, read in chunks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        while chunk := handle.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Classification transfer: kNN, linear probe, semi-supervised fine-tuning."""

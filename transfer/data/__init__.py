@@ -1,0 +1,1 @@
+"""Readers of images, labels and videos, and the bundled set."""

@@ -1,0 +1,1 @@
+"""Detection and instance segmentation with detectron2; the only place that names it."""

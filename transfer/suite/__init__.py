@@ -1,0 +1,1 @@
+"""Plan and run a grid of backbones, tasks and seeds."""

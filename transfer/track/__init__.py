@@ -1,0 +1,1 @@
+"""Tracking with mmtrack; the only place that names mmcv, mmdet and mmtrack."""
