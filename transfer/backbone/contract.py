@@ -154,7 +154,7 @@ def read_backbone(path: Path) -> Backbone:
     if not names <= header.keys():
         raise ValueError(
             f"{path}: the header lacks {sorted(names - header.keys())}; this is not a backbone contract "
-            "file. Convert other checkpoints with tools/convert_to_backbone.py."
+            "file. Turn other checkpoints into one with `python -m transfer import`."
         )
     info = BackboneInfo(**{name: header[name] for name in names})
     try:
