@@ -2,6 +2,7 @@
 
     python -m transfer doctor
     python -m transfer random --arch resnet18 --seed 0 --out random.safetensors
+    python -m transfer import checkpoint_0099.pth.tar --out backbone.safetensors [--branch target]
     python -m transfer TASK CONFIG --backbone F --out DIR [--seed N] [key=value ...]
 
 Tasks: knn, linear, semisup, detect, sot, mot. A task writes DIR/results.csv, complete or not at
@@ -63,10 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("doctor", help="what is installed, what each task needs, what is missing")
-    random = commands.add_parser("random", help="write a randomly initialised backbone, the floor of every table")
+    random = commands.add_parser(
+        "random", help="write a randomly initialised backbone, the floor of every table"
+    )
     random.add_argument("--arch", default="resnet18", help="architecture (default: resnet18)")
     random.add_argument("--seed", type=int, default=0, help="seed of the initialisation (default: 0)")
     random.add_argument("--out", type=Path, required=True, help="backbone file to write")
+    importer = commands.add_parser("import", help="turn any supported checkpoint into a backbone file")
+    importer.add_argument("checkpoint", type=Path)
+    importer.add_argument("--out", type=Path, required=True, help="backbone file to write")
+    importer.add_argument("--source", help="layout of the checkpoint (default: detected)")
+    importer.add_argument("--branch", help="network inside the checkpoint, e.g. online or target")
+    for field in ("method", "pretrain-data", "pretrain-epochs"):
+        importer.add_argument(f"--{field}", help="what the checkpoint itself does not say")
     for name, task in TASKS.items():
         command = commands.add_parser(name, help=f"{', '.join(task.metrics)} ({task.backend})")
         command.add_argument("config", type=Path, help="YAML file under configs/")
@@ -80,14 +90,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         from transfer.suite.doctor import report
 
         return report()
-    if args.command == "random":
-        from transfer.backbone.sources import write_random
-
-        write_random(args.out, args.arch, args.seed)
-        return 0
-    overrides = args.overrides + ([] if args.seed is None else [f"seed={args.seed}"])
     command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
     try:
+        if args.command == "random":
+            from transfer.backbone.sources import write_random
+
+            write_random(args.out, args.arch, args.seed)
+            return 0
+        if args.command == "import":
+            from transfer.backbone.sources import import_checkpoint
+
+            import_checkpoint(
+                args.checkpoint,
+                args.out,
+                args.source,
+                args.branch,
+                method=args.method,
+                pretrain_data=args.pretrain_data,
+                pretrain_epochs=args.pretrain_epochs,
+            )
+            return 0
+        overrides = args.overrides + ([] if args.seed is None else [f"seed={args.seed}"])
         return run_task(args.command, args.config, args.backbone, args.out, overrides, command_line)
     except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:
         print(f"transfer {args.command}: {error}", file=sys.stderr)
@@ -102,7 +125,9 @@ def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
         OmegaConfBaseException: an unknown key or a value of the wrong type; the message names it.
     """
     schema = importlib.import_module(task.module).Config
-    merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
+    merged = OmegaConf.merge(
+        OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+    )
     return OmegaConf.to_object(merged)
 
 
@@ -117,7 +142,7 @@ def run_task(
     backbone = read_backbone(backbone_path)
     out.mkdir(parents=True, exist_ok=True)
     resolved = OmegaConf.to_container(OmegaConf.structured(config))
-    assert isinstance(resolved, dict)
+    assert isinstance(resolved, dict)  # a dataclass resolves to a mapping
     OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
     start = time.perf_counter()
     try:
@@ -153,7 +178,7 @@ def run_task(
             selection=m.selection,
             status=m.status,
             source=command_line,
-            config_sha256=provenance.config_sha256(resolved),
+            config_sha256=provenance.config_sha256({str(key): value for key, value in resolved.items()}),
             code_version=provenance.code_version(),
             hardware=provenance.hardware(),
             wall_s=wall_s,

@@ -9,6 +9,7 @@ loads weights.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 import torchvision
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 STAGES = ("res2", "res3", "res4", "res5")  # outputs of layer1..layer4, strides 4, 8, 16, 32
@@ -126,12 +127,30 @@ def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> 
     """Write a contract file atomically, after :func:`check_state`."""
     check_state(state, info.arch)
     path.parent.mkdir(parents=True, exist_ok=True)
+    content = sort_header(save({key: value.contiguous().cpu() for key, value in state.items()}, asdict(info)))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({key: tensor.contiguous().cpu() for key, tensor in state.items()}, temporary, asdict(info))
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sort_header(content: bytes) -> bytes:
+    """The same safetensors file with its metadata in sorted order.
+
+    The library writes the metadata in a random order; sorted, equal backbones are equal files and
+    the digest in every row identifies what it says.
+    """
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def read_backbone(path: Path) -> Backbone:

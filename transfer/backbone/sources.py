@@ -207,7 +207,7 @@ def _load_pickle(path: Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
-            f"{path}: refused, it is no plain checkpoint of tensors and numbers, and nothing in it is executed "
+            f"{path}: refused: not a plain checkpoint of tensors and numbers; nothing in it was executed "
             f"({reason})"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
