@@ -69,8 +69,8 @@ class Row:
     """One line of a results file; see the module docstring.
 
     Raises:
-        ValueError: unknown metric, a value that is not finite or out of range, a status that
-            contradicts the value, an unknown selection.
+        ValueError: an empty identity field, an unknown metric, a value that is not finite or out of
+            range, a status that contradicts the value, an unknown selection.
     """
 
     method: str
@@ -99,6 +99,9 @@ class Row:
     wall_s: float | None
 
     def __post_init__(self) -> None:
+        empty = [name for name in REQUIRED if not getattr(self, name)]
+        if empty:
+            raise ValueError(f"{', '.join(empty)} must not be empty")
         metric = METRICS.get(self.metric)
         if metric is None:
             raise ValueError(f"metric {self.metric!r} is unknown; known: {', '.join(METRICS)}")
@@ -115,12 +118,15 @@ class Row:
             lowest = -math.inf if self.metric == "mota" else 0.0  # MOTA has no lower bound
             if self.unit == "percent" and not lowest <= self.value <= 100.0:
                 raise ValueError(f"{self.metric}: {self.value} lies outside 0..100 percent")
+            if self.unit == "count" and (self.value < 0 or self.value != int(self.value)):
+                raise ValueError(f"{self.metric}: {self.value} is not a count")
         elif not self.status.startswith(("failed: ", "not-run: ")):
             raise ValueError(f"status {self.status!r} is neither ok, 'failed: …' nor 'not-run: …'")
         elif self.value is not None:
             raise ValueError(f"{self.metric}: a value beside status {self.status!r}")
 
 
+REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number without these is not a fact
 SELECTIONS = ("last", "best-val", "best-test", "unknown")
 COLUMNS = tuple(field.name for field in fields(Row))
 
@@ -143,9 +149,15 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Read a results file strictly.
+    """Read a results file strictly; raises as :func:`read_placed_rows` does."""
+    return (row for _, row in read_placed_rows(path))
+
+
+def read_placed_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Read a results file strictly, each row with its place, ``file:line``.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: wrong header, wrong number of cells, or a cell that :class:`Row` refuses; the
             message gives file and line.
     """
@@ -161,9 +173,10 @@ def read_rows(path: Path) -> Iterator[Row]:
             if None in cells or None in cells.values():
                 raise ValueError(f"{path}:{reader.line_num}: expected {len(COLUMNS)} cells")
             try:
-                yield _from_text(cells)
+                row = _from_text(cells)
             except ValueError as error:
                 raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+            yield f"{path}:{reader.line_num}", row
 
 
 def _to_text(value: object) -> str:
@@ -181,8 +194,15 @@ def _from_text(cells: dict[str, str]) -> Row:
         raise ValueError(f"higher_is_better is {cells['higher_is_better']!r}, expected true or false")
     typed: dict[str, object] = dict(cells)
     for name in ("value", "wall_s"):
-        typed[name] = float(cells[name]) if cells[name] else None
+        typed[name] = _number(float, name, cells[name])
     for name in ("seed", "n"):
-        typed[name] = int(cells[name]) if cells[name] else None
+        typed[name] = _number(int, name, cells[name])
     typed["higher_is_better"] = cells["higher_is_better"] == "true"
     return Row(**typed)  # type: ignore[arg-type]  # the header was checked against the fields
+
+
+def _number(kind: type[int] | type[float], name: str, text: str) -> float | None:
+    try:
+        return kind(text) if text else None
+    except ValueError:
+        raise ValueError(f"{name} is {text!r}, expected {kind.__name__} or nothing") from None
