@@ -49,7 +49,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Cell:
-    """The answer: every seed's row, ordered by seed."""
+    """The answer: one row a seed."""
 
     column: Column
     line: Line
@@ -124,34 +124,46 @@ def read_all(paths: Iterable[Path]) -> list[Row]:
     seen: dict[object, tuple[str, Row]] = {}
     for path in paths:
         for place, row in read_placed_rows(path):
+            # A published row has no backbone file: there the source tells two numbers apart.
             key = (_column(row), _line(row, published=not row.backbone_sha256), row.seed)
             earlier_place, earlier = seen.setdefault(key, (place, row))
             if earlier != row:
                 differing = [f.name for f in fields(Row) if getattr(row, f.name) != getattr(earlier, f.name)]
                 raise ValueError(
-                    f"{place}: a second row for {row.method} {row.task} {row.dataset} {row.protocol} "
-                    f"{row.metric} seed {row.seed}, first at {earlier_place}; they differ in "
+                    f"{place}: a second row for {_describe(row)}, first at {earlier_place}; they differ in "
                     f"{', '.join(differing)}. Keep one, or give the runs different protocol ids."
                 )
     return [row for _, row in seen.values()]
 
 
 def collect(folder: Path, into: Path) -> int:
-    """Write the rows of every results file under ``folder`` into one sorted file; returns how many."""
-    rows = sorted(
-        read_all(path for path in find_results(folder) if path.resolve() != into.resolve()), key=_order
-    )
+    """Write the rows of every results file under ``folder`` into one sorted file; returns how many.
+
+    Raises:
+        ValueError: the target lies in the folder and would be read the next time, or :func:`read_all`.
+    """
+    if folder.resolve() in into.resolve().parents:
+        raise ValueError(f"{into}: lies inside {folder}, whose files it is to hold; choose a place outside")
+    rows = sorted(read_all(find_results(folder)), key=_order)
     write_rows(into, rows)
     return len(rows)
 
 
 def to_cells(published: Sequence[Row], measured: Sequence[Row]) -> list[Cell]:
-    """Group rows into cells, in an order that no order of the rows changes."""
+    """Group rows into cells, in an order that no order of the rows changes.
+
+    Raises:
+        ValueError: two rows of one seed in the same cell.
+    """
     groups: dict[tuple[Column, Line], list[Row]] = defaultdict(list)
     for row in published:
         groups[_column(row), _line(row, published=True)].append(row)
     for row in place_failures(measured):
         groups[_column(row), _line(row, published=False)].append(row)
+    for rows in groups.values():
+        if len({row.seed for row in rows}) < len(rows):
+            statuses = ", ".join(sorted(row.status for row in rows))
+            raise ValueError(f"{_describe(rows[0])}: {len(rows)} rows ({statuses}), expected one a seed")
     return [
         Cell(column, line, tuple(sorted(groups[column, line], key=_order)))
         for column, line in sorted(groups, key=lambda key: (str(key[0]), str(key[1])))
@@ -187,8 +199,12 @@ def _line(row: Row, *, published: bool) -> Line:
     return Line(published, **identity, selection=row.selection, source=row.source if published else "")
 
 
+def _describe(row: Row) -> str:
+    names = ("method", "task", "dataset", "split", "protocol", "metric")
+    return " ".join(getattr(row, name) for name in names if getattr(row, name)) + f" seed {row.seed}"
+
+
 def _order(row: Row) -> tuple[object, ...]:
+    everything = (str(getattr(row, field.name)) for field in fields(Row))
     metric_rank = list(METRICS).index(row.metric)
-    return (row.task, row.dataset, row.protocol, row.split, row.method, metric_rank) + tuple(
-        str(getattr(row, field.name)) for field in fields(Row)
-    )
+    return (row.task, row.dataset, row.protocol, row.split, row.method, metric_rank, *everything)

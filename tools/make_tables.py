@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Rebuild the tables from results files, or check that the committed ones are what the rows say.
+
+    tools/make_tables.py            results/published.csv + results/measured/*.csv -> results/tables
+    tools/make_tables.py --check    exit 1 at the first byte that differs
+    tools/make_tables.py --measured runs/mini --out runs/mini/tables
+    tools/make_tables.py --collect runs/mini --into results/measured/mini.csv
+
+Needs Python 3.10 or newer and nothing else: no torch, no installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; exit status 0 when done, 1 when --check finds a difference, 2 for unusable input."""
+    sys.path.insert(0, str(ROOT))
+    from transfer.report.aggregate import collect, find_results, read_all, to_cells
+    from transfer.report.layout import read_notes
+    from transfer.report.render import first_difference, render_all, write_files
+    from transfer.report.tables import build_tables
+
+    results = ROOT / "results"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--published", type=Path, default=results / "published.csv", help="literature rows")
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        nargs="+",
+        help="results files, or run folders (default: results/measured/*.csv)",
+    )
+    parser.add_argument(
+        "--notes", type=Path, default=results / "notes.csv", help="sentences below the sections"
+    )
+    parser.add_argument("--out", type=Path, default=results / "tables", help="folder of the tables")
+    parser.add_argument(
+        "--check", action="store_true", help="compare the folder with the rows, write nothing"
+    )
+    parser.add_argument(
+        "--collect", type=Path, metavar="RUNS", help="join the results.csv files below a folder"
+    )
+    parser.add_argument("--into", type=Path, metavar="CSV", help="where --collect writes")
+    args = parser.parse_args(argv)
+    if (args.collect is None) != (args.into is None):
+        parser.error("--collect and --into belong together")
+
+    try:
+        if args.collect:
+            print(f"{args.into}: {collect(args.collect, args.into)} rows")
+            return 0
+        if args.measured is None:
+            measured = sorted((results / "measured").glob("*.csv"))
+        else:
+            measured = [path for given in args.measured for path in find_results(given)]
+        cells = to_cells(read_all([args.published]), read_all(measured))
+        files = render_all(build_tables(cells, read_notes(args.notes)))
+    except (FileNotFoundError, ValueError) as error:
+        print(f"make_tables: {error}", file=sys.stderr)
+        return 2
+    if not args.check:
+        write_files(args.out, files)
+        print(f"{args.out}: {len(files)} files from {len(cells)} cells")
+        return 0
+    difference = first_difference(args.out, files)
+    if difference:
+        print(f"make_tables: {difference}", file=sys.stderr)
+        return 1
+    print(f"{args.out}: {len(files)} files agree with the rows")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
