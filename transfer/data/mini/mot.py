@@ -14,11 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from transfer.data.mini.motion import Mover, crossing_path, random_camera, random_mover
+from transfer.data.mini.motion import Camera, Mover, crossing_path, random_camera, random_mover
 from transfer.data.mini.outlines import mask_box
-from transfer.data.mini.sprites import SPLITS, draw, generator, owners_of, paint
+from transfer.data.mini.sprites import SPLITS, draw, generator, owners_of, paint, save_png
 
-SEQUENCES = {"train": (("MINI-01", 40), ("MINI-02", 40)), "val": (("MINI-03", 30), ("MINI-04", 30))}
+SEQUENCES = {  # name -> photograph behind it
+    "train": {"MINI-01": "chelsea", "MINI-02": "brick"},
+    "val": {"MINI-03": "grass", "MINI-04": "motorcycle_left"},
+}
+NUM_FRAMES = {"train": 40, "val": 30}
 WIDTH, HEIGHT, FRAME_RATE = 256, 192, 10
 STAMP_SIZES = (48, 72)  # pixels; the digit fills 0.8 of its stamp
 MIN_INSIDE_PERCENT = 25  # a digit is annotated while this much of it lies in the image
@@ -45,18 +49,19 @@ def write_mot(root: Path) -> None:
             "images": [],
             "annotations": [],
         }
-        for name, num_frames in SEQUENCES[split]:
-            rng = generator(SEED, number, len(content["videos"]))
-            truths = write_sequence(rng, root / "mot" / split / name, split, num_frames)
-            add_video(content, name, num_frames, truths)
+        for index, (name, photograph) in enumerate(SEQUENCES[split].items()):
+            rng = generator(SEED, number, index)
+            camera = random_camera(rng, photograph, split, WIDTH, HEIGHT, NUM_FRAMES[split], pan=0)
+            truths = write_sequence(rng, root / "mot" / split / name, split, camera)
+            add_video(content, name, NUM_FRAMES[split], truths)
         (root / "mot" / "annotations" / f"{split}.json").write_text(json.dumps(content))
 
 
-def write_sequence(rng: np.random.Generator, folder: Path, split: str, num_frames: int) -> list[Truth]:
+def write_sequence(rng: np.random.Generator, folder: Path, split: str, camera: Camera) -> list[Truth]:
     """Write ``img1/``, ``gt/gt.txt``, ``det/det.txt`` and ``seqinfo.ini``; return the annotations."""
     for name in ("img1", "gt", "det"):
         (folder / name).mkdir(parents=True)
-    camera = random_camera(rng, split, WIDTH, HEIGHT, num_frames, pan=0)
+    num_frames = camera.num_frames
     movers = random_movers(rng, split, camera.ground, num_frames)
     identities: dict[int, int] = {}  # index of the mover -> identity, in order of appearance
     truths = []
@@ -68,7 +73,7 @@ def write_sequence(rng: np.random.Generator, folder: Path, split: str, num_frame
         ]
         layers = [layer for _, layer in present]
         image, owners = paint(camera.view(frame - 1), layers), owners_of(layers, HEIGHT, WIDTH)
-        Image.fromarray(image).save(folder / "img1" / f"{frame:06d}.png")
+        save_png(Image.fromarray(image), folder / "img1" / f"{frame:06d}.png")
         for number, (index, layer) in enumerate(present, start=1):
             if 100 * int(layer.mask.sum()) >= MIN_INSIDE_PERCENT * layer.full_area:
                 identity = identities.setdefault(index, len(identities) + 1)

@@ -135,8 +135,8 @@ class Camera:
 
 
 def random_camera(
-    rng: np.random.Generator, split: str, width: int, height: int, num_frames: int, pan: int
+    rng: np.random.Generator, photograph: str, split: str, width: int, height: int, num_frames: int, pan: int
 ) -> Camera:
-    """A camera over a random photograph of the split that moves ``pan`` pixels in the whole video."""
-    scene = random_background(rng, split, width + pan, height + pan)
+    """A camera over the split's half of a photograph that moves ``pan`` pixels in the whole video."""
+    scene = random_background(rng, photograph, split, width + pan, height + pan)
     return Camera(scene, width, height, num_frames, bool(draw(rng, 0, 1)))

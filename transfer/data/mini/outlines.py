@@ -31,7 +31,7 @@ def mask_polygons(mask: Mask) -> list[list[int]]:
     The polygons run along pixel borders, so that pycocotools fills exactly the mask. COCO polygons
     cannot have holes; a hole (as in a zero) is joined to its outline by a slit of no width.
     """
-    parts = label(mask, connectivity=1)
+    parts = label(mask, connectivity=1)  # type: ignore[no-untyped-call]  # scikit-image has no types
     polygons = []
     for number in range(1, int(parts.max()) + 1):
         loops = _border_loops(parts == number)

@@ -11,6 +11,7 @@ from PIL import Image
 from transfer.data.mini.outlines import mask_box, mask_polygons
 from transfer.data.mini.sprites import (
     DIGIT_NAMES,
+    PHOTOGRAPHS,
     SPLITS,
     Layer,
     draw,
@@ -22,6 +23,7 @@ from transfer.data.mini.sprites import (
     place,
     random_background,
     random_colour,
+    save_png,
     stamp,
 )
 
@@ -72,7 +74,8 @@ def write_scene(path: Path, split: str, image_id: int) -> list[dict[str, Any]]:
     Boxes, areas and polygons describe the visible pixels, as COCO's do.
     """
     rng = generator(SEED, SPLITS.index(split), image_id)
-    background = random_background(rng, split, SIZE, SIZE)
+    photograph = PHOTOGRAPHS[draw(rng, 0, len(PHOTOGRAPHS) - 1)]
+    background = random_background(rng, photograph, split, SIZE, SIZE)
     layers: list[Layer] = []
     labels: list[int] = []
     for _ in range(draw(rng, 1, 4)):
@@ -93,7 +96,7 @@ def write_scene(path: Path, split: str, image_id: int) -> list[dict[str, Any]]:
             ):
                 layers, labels = candidates, [*labels, digit]
                 break  # a digit that finds no place in twenty attempts is left out
-    Image.fromarray(paint(background, layers)).save(path)
+    save_png(Image.fromarray(paint(background, layers)), path)
     owners = owners_of(layers, SIZE, SIZE)
     annotations = []
     for number, digit in enumerate(labels, start=1):

@@ -9,15 +9,25 @@ from PIL import Image
 
 from transfer.data.mini.motion import Camera, Mover, inside_path, random_camera, random_mover
 from transfer.data.mini.outlines import mask_box
-from transfer.data.mini.sprites import SPLITS, Layer, generator, owners_of, paint
+from transfer.data.mini.sprites import SPLITS, Layer, generator, owners_of, paint, save_png
 
 WIDTH, HEIGHT = 240, 180
-SOT_SEQUENCES = {
-    "train": ("Digit1", "Digit2", "Digit3", "Digit4", "Digit5", "Digit6"),
-    "val": ("Digit7", "Digit8", "Digit9"),
+SOT_SEQUENCES = {  # name -> photograph behind it
+    "train": {
+        "Digit1": "ihc",
+        "Digit2": "motorcycle_left",
+        "Digit3": "brick",
+        "Digit4": "astronaut",
+        "Digit5": "moon",
+        "Digit6": "coffee",
+    },
+    "val": {"Digit7": "chelsea", "Digit8": "gravel", "Digit9": "grass"},
 }
 SOT_NUM_FRAMES, SOT_STAMP_SIZES = 30, (44, 84)
-VOS_SEQUENCES = {"train": ("digits-a", "digits-b"), "val": ("digits-c", "digits-d")}
+VOS_SEQUENCES = {
+    "train": {"digits-a": "astronaut", "digits-b": "coffee"},
+    "val": {"digits-c": "gravel", "digits-d": "motorcycle_left"},
+}
 VOS_NUM_FRAMES, VOS_STAMP_SIZES = 12, (64, 104)
 PAN = 40  # pixels in the whole video
 SOT_SEED, VOS_SEED = 22, 23
@@ -30,17 +40,17 @@ def write_sot(root: Path) -> None:
     ``x,y,width,height`` of the whole target, with x and y from 1 as in OTB.
     """
     for number, split in enumerate(SPLITS):
-        for index, name in enumerate(SOT_SEQUENCES[split]):
+        for index, (name, photograph) in enumerate(SOT_SEQUENCES[split].items()):
             folder = root / "sot" / name
             (folder / "img").mkdir(parents=True)
             rng = generator(SOT_SEED, number, index)
-            camera = random_camera(rng, split, WIDTH, HEIGHT, SOT_NUM_FRAMES, PAN)
+            camera = random_camera(rng, photograph, split, WIDTH, HEIGHT, SOT_NUM_FRAMES, PAN)
             movers = _visible_movers(rng, split, camera, SOT_STAMP_SIZES, 3, must_see=(1,))
             lines = []
             for frame in range(SOT_NUM_FRAMES):
                 layers = _layers(movers, frame)
                 image = paint(camera.view(frame), layers)
-                Image.fromarray(image).save(folder / "img" / f"{frame + 1:04d}.png")
+                save_png(Image.fromarray(image), folder / "img" / f"{frame + 1:04d}.png")
                 x, y, width, height = mask_box(layers[1].mask)
                 lines.append(f"{x + 1},{y + 1},{width},{height}")
             (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
@@ -56,23 +66,23 @@ def write_vos(root: Path) -> None:
     lists = root / "vos" / "ImageSets" / "2017"
     lists.mkdir(parents=True)
     for number, split in enumerate(SPLITS):
-        for index, name in enumerate(VOS_SEQUENCES[split]):
+        for index, (name, photograph) in enumerate(VOS_SEQUENCES[split].items()):
             image_dir = root / "vos" / "JPEGImages" / "480p" / name
             mask_dir = root / "vos" / "Annotations" / "480p" / name
             image_dir.mkdir(parents=True)
             mask_dir.mkdir(parents=True)
             rng = generator(VOS_SEED, number, index)
-            camera = random_camera(rng, split, WIDTH, HEIGHT, VOS_NUM_FRAMES, PAN // 2)
+            camera = random_camera(rng, photograph, split, WIDTH, HEIGHT, VOS_NUM_FRAMES, PAN // 2)
             num_objects = index + 2
             must_see = tuple(range(num_objects))
             movers = _visible_movers(rng, split, camera, VOS_STAMP_SIZES, num_objects, must_see)
             for frame in range(VOS_NUM_FRAMES):
                 layers = _layers(movers, frame)
                 image, owners = paint(camera.view(frame), layers), owners_of(layers, HEIGHT, WIDTH)
-                Image.fromarray(image).save(image_dir / f"{frame:05d}.png")
+                save_png(Image.fromarray(image), image_dir / f"{frame:05d}.png")
                 mask = Image.fromarray(owners.astype(np.uint8))
                 mask.putpalette(_palette())
-                mask.save(mask_dir / f"{frame:05d}.png")
+                save_png(mask, mask_dir / f"{frame:05d}.png")
         (lists / f"{split}.txt").write_text("\n".join(VOS_SEQUENCES[split]) + "\n")
 
 
