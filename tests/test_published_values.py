@@ -1,4 +1,4 @@
-"""results/published.csv against MEC's Tables 1 to 4 (arXiv 2210.11464), typed again from the paper's tables."""
+"""results/published.csv against MEC's Tables 1 to 4 (arXiv 2210.11464), typed a second time."""
 
 from __future__ import annotations
 
@@ -116,7 +116,8 @@ def test_published_methods_are_those_of_the_table(published: list[Row], task: st
 def test_published_top5_and_ap_are_ordered(published: list[Row]) -> None:
     """Within a line top-5 >= top-1 and AP50 >= AP: a slip of a column would break it."""
     values = {
-        (row.method, row.pretrain_epochs, row.dataset, row.protocol, row.metric): row.value for row in published
+        (row.method, row.pretrain_epochs, row.dataset, row.protocol, row.metric): row.value
+        for row in published
     }
     pairs = 0
     for (*line, metric), value in values.items():

@@ -106,7 +106,9 @@ def published_section(cells: Sequence[Cell], notes: Sequence[Note], epochs_as_co
         group = DATASETS.get(column.dataset, column.dataset)
         if len(datasets[column.dataset]) > 1:
             group += f", {PROTOCOLS.get(column.protocol, column.protocol)}"
-        return group + (f", {epochs} ep." if epochs else ""), METRICS[column.metric].name
+        return group + (
+            f", {epochs} ep." if epochs.isdecimal() else f", {epochs}" if epochs else ""
+        ), METRICS[column.metric].name
 
     keys = sorted(
         {place(cell) for cell in cells}, key=lambda key: (_column_rank(key[0]), _number_rank(key[1]))
