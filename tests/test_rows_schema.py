@@ -55,14 +55,19 @@ def results_path(tmp_path: Path) -> Path:
 
 
 def test_rows_survive_writing_and_reading(tmp_path: Path) -> None:
-    failed = replace(ROW, value=None, n=None, wall_s=None, seed=None, status="failed: loss is NaN, again\nline two")
+    failed = replace(
+        ROW, value=None, n=None, wall_s=None, seed=None, status="failed: loss is NaN, again\nline two"
+    )
     write_rows(tmp_path / "results.csv", [ROW, failed])
     assert list(read_rows(tmp_path / "results.csv")) == [ROW, failed]
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]  # no temporary file is left
 
 
 def test_rows_carry_their_place(results_path: Path) -> None:
-    assert [place for place, _ in read_placed_rows(results_path)] == [f"{results_path}:2", f"{results_path}:3"]
+    assert [place for place, _ in read_placed_rows(results_path)] == [
+        f"{results_path}:2",
+        f"{results_path}:3",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,9 @@ def test_rows_carry_their_place(results_path: Path) -> None:
         ("source", "", "source must not be empty"),
     ],
 )
-def test_a_violation_is_named_with_file_and_line(results_path: Path, column: str, text: str, message: str) -> None:
+def test_a_violation_is_named_with_file_and_line(
+    results_path: Path, column: str, text: str, message: str
+) -> None:
     assert len(list(read_rows(results_path))) == 2  # the file is sound before the edit
     edit_cell(results_path, column, text)
     with pytest.raises(ValueError, match=r"results\.csv:3: ") as caught:

@@ -99,33 +99,24 @@ def published_section(cells: Sequence[Cell], notes: Sequence[Note], epochs_as_co
     def place(cell: Cell) -> tuple[Column, str]:
         return cell.column, cell.line.pretrain_epochs if epochs_as_columns else ""
 
-    datasets = {cell.column.dataset: _protocols(cells, cell.column.dataset) for cell in cells}
-
-    def heading(key: tuple[Column, str]) -> tuple[str, str]:
-        column, epochs = key
-        group = DATASETS.get(column.dataset, column.dataset)
-        if len(datasets[column.dataset]) > 1:
-            group += f", {PROTOCOLS.get(column.protocol, column.protocol)}"
-        return group + (
-            f", {epochs} ep." if epochs.isdecimal() else f", {epochs}" if epochs else ""
-        ), METRICS[column.metric].name
-
+    protocols = {cell.column.dataset: _protocols(cells, cell.column.dataset) for cell in cells}
     keys = sorted(
         {place(cell) for cell in cells}, key=lambda key: (_column_rank(key[0]), _number_rank(key[1]))
     )
     said = [f"[{number}] {source}" for number, source in enumerate(sources, 1)]
-    for dataset in sorted(datasets, key=lambda dataset: _rank(DATASETS, dataset)):
+    for dataset in sorted(protocols, key=lambda dataset: _rank(DATASETS, dataset)):
         splits = sorted({cell.column.split for cell in cells if cell.column.dataset == dataset})
         said.append(
             f"{DATASETS.get(dataset, dataset)}: dataset {dataset}, split {' and '.join(splits)}, "
-            f"protocol {' or '.join(datasets[dataset])}."
+            f"protocol {' or '.join(protocols[dataset])}."
         )
     said += _said_about(cells, notes)
     if any(not cell.line.published for cell in cells):
         said.append("Lines in italics were measured with this repository. " + _budget(cells))
     head = ("pre-training", "network", "data", *(() if epochs_as_columns else ("epochs",)), "from")
     records = _records(cells, keys, place, identity)
-    return Section("Published", head, tuple(heading(key) for key in keys), records, tuple(said))
+    headings = tuple(_heading(column, epochs, len(protocols[column.dataset]) > 1) for column, epochs in keys)
+    return Section("Published", head, headings, records, tuple(said))
 
 
 def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
@@ -214,6 +205,15 @@ def _records(
         )
         made.append(Record(who[2], texts, measured=who[0]))
     return tuple(made)
+
+
+def _heading(column: Column, epochs: str, with_protocol: bool) -> tuple[str, str]:
+    group = DATASETS.get(column.dataset, column.dataset)
+    if with_protocol:
+        group += f", {PROTOCOLS.get(column.protocol, column.protocol)}"
+    if epochs:
+        group += f", {epochs} ep." if epochs.isdecimal() else f", {epochs}"
+    return group, METRICS[column.metric].name
 
 
 def _measured_reference(line: Line) -> str:
