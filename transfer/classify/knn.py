@@ -75,6 +75,6 @@ def vote(
     for chunk in torch.split(queries, max(1, MAX_SIMILARITIES // num_train)):
         similarities, neighbours = (chunk @ bank).topk(k, dim=1)
         weights = ((similarities - 1.0) / temperature).exp()
-        empty = torch.zeros(len(chunk), num_classes, device=chunk.device)
+        empty = weights.new_zeros(len(chunk), num_classes)
         votes.append(empty.scatter_add_(1, train_labels[neighbours], weights))
     return torch.cat(votes)
