@@ -28,6 +28,9 @@ from transfer.data.mini.sprites import (
     stamp,
 )
 
+# pycocotools 2.0 still has the array protocol of NumPy 1
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 def _filled(polygons: list[list[int]], mask: Mask) -> Mask:
     encoded = coco_mask.merge(coco_mask.frPyObjects(polygons, *mask.shape))

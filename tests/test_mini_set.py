@@ -17,6 +17,9 @@ from transfer.data.mini.__main__ import main
 from transfer.data.mini.build import CONTENT_SHA256, PARTS, build, content_sha256, is_up_to_date
 from transfer.data.mini.videos import write_vos
 
+# pycocotools 2.0 still has the array protocol of NumPy 1
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 @pytest.fixture(scope="module")
 def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
