@@ -9,7 +9,10 @@ from the contract (:func:`bind`), and what the checkpoint loader only warns abou
 
 from __future__ import annotations
 
+import logging
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +80,8 @@ def features(
     from detectron2.modeling import build_model
 
     model = build_model(_detector_settings(weights_path, info, architecture))
-    DetectionCheckpointer(model).load(str(weights_path))
+    with _quiet_loader():
+        DetectionCheckpointer(model).load(str(weights_path))
     check_arrival(model, weights_path)
     model.eval()
     with torch.no_grad():
@@ -111,6 +115,18 @@ def check_arrival(model: nn.Module, weights_path: Path) -> None:
             f"{weights_path}: expected all {len(state)} backbone tensors to arrive in detectron2's model; "
             f"{len(faults)} did not. Convert the checkpoint again.\n" + "\n".join(shown) + more
         )
+
+
+@contextmanager
+def _quiet_loader() -> Iterator[None]:
+    """Hold back the loader's warnings about heads and counters that no backbone file has."""
+    logger = logging.getLogger("fvcore.common.checkpoint")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _backbone_state(model: nn.Module) -> dict[str, Tensor]:
