@@ -1,0 +1,109 @@
+"""The mmtrack configuration of a run: read, filled with the backbone, refused if it names other weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transfer.backbone.contract import BackboneInfo
+from transfer.track.backbone import image_norm, pretrained, resnet_depth, stage_channels
+
+
+def resolve(
+    mmtrack_config: Path,
+    options: dict[str, Any],
+    info: BackboneInfo,
+    weights_path: Path,
+    seed: int,
+    work_dir: Path,
+) -> Any:
+    """An ``mmcv.Config`` ready for mmtrack's training and test functions.
+
+    Args:
+        mmtrack_config: Python file under ``configs/track``.
+        options: dotted keys and values, as mmtrack's ``--cfg-options`` takes them.
+        info: decides depth, neck channels and pixel normalisation.
+        weights_path: mmcv file with the backbone.
+        seed: of sampling, augmentation and the head's initialisation.
+        work_dir: where mmtrack may write.
+
+    Raises:
+        FileNotFoundError: no such configuration.
+        ValueError: an option that names nothing in the file, a URL left in the configuration, or a
+            pipeline without the normalisation that the backbone needs.
+    """
+    from mmcv import Config
+
+    if not mmtrack_config.is_file():
+        raise FileNotFoundError(
+            f"{mmtrack_config}: no such mmtrack configuration (paths start at the checkout)"
+        )
+    config = Config.fromfile(str(mmtrack_config))
+    for key in options:
+        _require_key(config, key, mmtrack_config)
+    config.merge_from_dict(options)
+
+    depth = resnet_depth(info.arch)
+    backbone = config.model.backbone
+    backbone.depth = depth
+    backbone.init_cfg = pretrained(weights_path)
+    channels = stage_channels(depth)
+    config.model.neck.in_channels = [channels[index] for index in backbone.out_indices]
+    for split in ("train", "test"):
+        if _fill_normalisation(config.data[split].pipeline, image_norm(info)) != 1:
+            raise ValueError(
+                f"{mmtrack_config}: data.{split}.pipeline must normalise exactly once (Normalize or "
+                "SeqNormalize); the backbone was trained on normalised pixels"
+            )
+    config.seed = seed
+    config.work_dir = str(work_dir)
+    config.gpu_ids = [0]  # mmtrack's name for "one process"; without CUDA it runs on the CPU
+    refuse_urls(config, mmtrack_config)
+    return config
+
+
+def refuse_urls(config: Any, mmtrack_config: Path) -> None:
+    """Refuse a configuration that could download weights in place of the backbone under test.
+
+    Raises:
+        ValueError: names every key that holds a URL or a model-zoo scheme, and the value.
+    """
+    found = [f"{key}={value}" for key, value in _strings(config, "") if "://" in value]
+    if found:
+        raise ValueError(
+            f"{mmtrack_config}: the backbone under test is the only source of weights, yet the configuration "
+            f"names {', '.join(found)}; remove it"
+        )
+
+
+def _require_key(config: Any, dotted: str, mmtrack_config: Path) -> None:
+    node = config
+    for part in dotted.split("."):
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        elif hasattr(node, "keys") and part in node.keys():  # noqa: SIM118 - mmcv's Config is no dict
+            node = node[part]
+        else:
+            raise ValueError(f"{mmtrack_config}: option {dotted} names nothing there ({part!r} is unknown)")
+
+
+def _fill_normalisation(pipeline: list[Any], norm: dict[str, Any]) -> int:
+    count = 0
+    for step in pipeline:
+        if step["type"] in ("Normalize", "SeqNormalize"):
+            step.update(norm)
+            count += 1
+        count += _fill_normalisation(step.get("transforms", []), norm)
+    return count
+
+
+def _strings(node: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, str):
+        yield key, node
+    elif hasattr(node, "items"):
+        for name, value in node.items():
+            yield from _strings(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, (list, tuple)):
+        for index, value in enumerate(node):
+            yield from _strings(value, f"{key}.{index}")
