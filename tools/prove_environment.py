@@ -80,7 +80,8 @@ def prove_mmcv_operators() -> str:
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30]])
     _, kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.5)
     expect("indices kept by mmcv's NMS", [0, 2], kept.tolist())
-    ramp = torch.arange(8.0).expand(1, 1, 8, 8)  # the value is the column
+    # The value is the column. Contiguous, because mmcv's operator reads memory in order whatever the strides.
+    ramp = torch.arange(8.0).repeat(8, 1)[None, None]
     # Columns 1.5 to 5.5 in two bins of two samples: (2 + 3) / 2 and (4 + 5) / 2.
     pooled = roi_align(ramp, torch.tensor([[0.0, 2, 2, 6, 6]]), (2, 2), 1.0, 2, "avg", True)
     expect("means pooled by mmcv's RoIAlign", [[2.5, 4.5], [2.5, 4.5]], pooled[0, 0].tolist())

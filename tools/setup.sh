@@ -113,7 +113,10 @@ make_venv() {
 install_lock() {
     local options=(--no-deps --require-hashes --python "$python" -r "$root/locks/requirements.txt")
     # A package that was being copied when an earlier run was cut short can look installed.
-    [[ -e $unfinished ]] && options+=(--reinstall)
+    if [[ -e $unfinished ]]; then
+        options+=(--reinstall)
+        rm -rf "$venv"/lib/python3.10/site-packages/~*  # what pip had set aside
+    fi
     touch "$unfinished"
     say "installing the installer (locks/uv.txt)"
     "$python" -m pip install --quiet --no-deps --require-hashes -r "$root/locks/uv.txt"
@@ -133,9 +136,9 @@ install_mmcv() {
     # compiled against another torch: so pip, no isolation, and a cache of our own keyed by torch.
     local key folder wheel jobs
     key=$("$python" - <<'PYTHON'
-import sysconfig, sys
-from importlib.metadata import version
-print(f"torch-{version('torch')}-cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}")
+import sys, sysconfig
+import torch  # its metadata does not tell a CUDA build from a CPU build, its version does
+print(f"torch-{torch.__version__}-cp{sys.version_info[0]}{sys.version_info[1]}-{sysconfig.get_platform()}")
 PYTHON
     )
     [[ ${FORCE_CUDA-} == 1 ]] && key+=-cuda
