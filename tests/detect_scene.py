@@ -18,9 +18,10 @@ from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet, rea
 DETECTRON2 = [
     pytest.mark.detectron2,
     # detectron2 finds its model zoo by pkg_resources, scripts small functions at import, calls
-    # meshgrid as in torch 1, and gives torch read-only arrays.
+    # meshgrid as in torch 1, gives torch read-only arrays and logs by Logger.warn.
     pytest.mark.filterwarnings("ignore:pkg_resources is deprecated:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The 'warn' method is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning"),
     pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning"),
 ]

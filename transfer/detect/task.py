@@ -44,7 +44,7 @@ def measure(weights_path: Path, info: BackboneInfo, config: Config, out: Path) -
     val = register(config.dataset, "val", config.val)
     cfg = resolve(config, info, weights_path, train, val, out)
     (out / "detectron2.yaml").write_text(cfg.dump(), encoding="utf-8")
-    model = fit(cfg, weights_path)
+    model = fit(cfg)
     for images in (val, train) if config.evaluate_train else (val,):
         folder = out / f"predictions_{images.split}"
         for metric, value in evaluate(model, cfg, images, folder).items():
@@ -53,27 +53,35 @@ def measure(weights_path: Path, info: BackboneInfo, config: Config, out: Path) -
             )
 
 
-def fit(cfg: Any, weights_path: Path) -> nn.Module:
-    """Train a detector by detectron2's trainer from a converted backbone; returns it.
+def fit(cfg: Any) -> nn.Module:
+    """Train a detector by detectron2's trainer from the converted backbone ``cfg.MODEL.WEIGHTS``.
 
     Raises:
         ValueError: before the first iteration, when a backbone tensor did not arrive.
         FloatingPointError: the loss became infinite or NaN.
     """
+    from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.engine import DefaultTrainer, hooks
     from detectron2.utils.env import seed_all_rng
 
     class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 is untyped
-        """detectron2's trainer without its closing evaluation, which hides NaN from zero."""
+        """detectron2's trainer, with proof of arrival and without its closing evaluation."""
+
+        @classmethod
+        def build_model(cls, cfg: Any) -> nn.Module:
+            # First of all that a trainer builds: nothing is opened or written before it succeeds.
+            model: nn.Module = super().build_model(cfg)
+            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+            check_arrival(model, Path(cfg.MODEL.WEIGHTS))
+            return model
 
         def build_hooks(self) -> list[Any]:
+            # What it measures at the end would hide a NaN behind a zero; score.py tells them apart.
             return [hook for hook in super().build_hooks() if not isinstance(hook, hooks.EvalHook)]
 
     with _log_to(Path(cfg.OUTPUT_DIR) / "log.txt"):
         seed_all_rng(cfg.SEED)
         trainer = Trainer(cfg)
-        trainer.resume_or_load(resume=False)
-        check_arrival(trainer.model, weights_path)
         trainer.train()
     model: nn.Module = trainer.model
     return model
