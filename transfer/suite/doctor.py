@@ -1,0 +1,203 @@
+"""What is installed, what each task needs, and what is missing.
+
+``python -m transfer doctor`` prints the report. It imports nothing but the standard library (and
+rich, where a terminal and rich are there): packages are looked up by their metadata, and what
+counts as working is tried in a process of its own, so a crash there is a line here.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from transfer import __version__
+
+CLASSIFY = ("torch", "torchvision", "numpy", "safetensors", "omegaconf", "timm", "pillow")
+BASE = ("torch", "torchvision", "numpy", "safetensors", "omegaconf")
+
+# Distributions a task needs, by their names on a package index; "a|b": either of the two will do.
+NEEDS: dict[str, tuple[str, ...]] = {
+    "pretrain": (*CLASSIFY, "rich", "tensorboard"),
+    "knn": CLASSIFY,
+    "linear": CLASSIFY,
+    "semisup": CLASSIFY,
+    "detect": (*BASE, "pycocotools", "detectron2|sal-detectron2", "fvcore", "iopath"),
+    "sot": (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
+    "mot": (
+        *(*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
+        "trackeval",
+    ),
+    "report": ("pandas", "jinja2", "tabulate", "matplotlib"),
+}
+
+# Code that fails where a package is installed but does not work: two overlapping boxes, of which
+# NMS keeps one, go through compiled operators; those are what a mismatched torch breaks.
+PROBES: dict[str, str] = {
+    "torchvision": (
+        "import torch, torchvision as t; b = torch.tensor([[0., 0, 9, 9], [0, 0, 9, 9]]);"
+        "assert len(t.ops.nms(b, torch.ones(2), 0.5)) == 1"
+    ),
+    "detectron2|sal-detectron2": "import detectron2.modeling, detectron2.model_zoo",
+    "mmcv-full": (
+        "import torch, mmcv.ops as o; b = torch.tensor([[0., 0, 9, 9], [0, 0, 9, 9]]);"
+        "assert len(o.nms(b, torch.ones(2), 0.5)[1]) == 1"
+    ),
+    "mmtrack": "import mmtrack.apis",
+}
+
+DATA: dict[str, str] = {  # folder below the bundled set -> tasks that read it
+    "classify": "pretrain, knn, linear, semisup",
+    "detect": "detect",
+    "sot": "sot",
+    "mot": "mot",
+}
+
+HOW_TO_GET = {
+    "frameworks": "bash tools/setup.sh (Linux, CPython 3.10) or conda env create -f environment.yml",
+    "pip": "pip install .",
+    "report": "pip install --group report",
+}
+FRAMEWORKS = frozenset(
+    {"detectron2|sal-detectron2", "fvcore", "iopath", "mmcv-full", "mmdet", "mmcls", "mmtrack", "trackeval"}
+    | {"opencv-python-headless|opencv-python"}
+)
+
+
+@dataclass(frozen=True)
+class Package:
+    """One requirement: the distribution found, or why it is unusable."""
+
+    need: str  # as it stands in NEEDS
+    version: str  # "" where missing
+    fault: str  # "" where it works; else one line
+
+    @property
+    def broken(self) -> bool:
+        """Installed, but its probe failed."""
+        return bool(self.version and self.fault)
+
+
+def find_version(need: str) -> str:
+    """``version`` or, where the distribution has another name, ``version (name)``; "" where missing."""
+    names = need.split("|")
+    for name in names:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        return found if len(names) == 1 else f"{found} ({name})"
+    return ""
+
+
+def probe(code: str, timeout_s: float = 600.0) -> str:
+    """Run code in a process of its own; "" when it succeeds, else its last line of error."""
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {timeout_s:.0f} s"
+    if done.returncode == 0:
+        return ""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else f"exit status {done.returncode}"
+
+
+def examine(needs: Sequence[str]) -> dict[str, Package]:
+    """Look every requirement up and try those that have a probe, two at a time."""
+    versions = {need: find_version(need) for need in needs}
+    probed = [need for need in needs if versions[need] and need in PROBES]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        faults = dict(zip(probed, pool.map(probe, (PROBES[need] for need in probed)), strict=True))
+    return {
+        need: Package(need, version, faults.get(need, "") if version else "not installed")
+        for need, version in versions.items()
+    }
+
+
+def what_stops(task: str, packages: dict[str, Package]) -> str:
+    """Why a task cannot run here, with the next step; "" where it can."""
+    faulty = [packages[need] for need in NEEDS[task] if packages[need].fault]
+    if not faulty:
+        return ""
+    faults = "; ".join(f"{shown(p.need)} {'is broken: ' if p.broken else ''}{p.fault}" for p in faulty)
+    if any(p.need in FRAMEWORKS for p in faulty):
+        step = HOW_TO_GET["frameworks"]
+    else:
+        step = HOW_TO_GET["report" if task == "report" else "pip"]
+    return f"{faults}. Next: {step}"
+
+
+def shown(need: str) -> str:
+    """A requirement as a sentence names it."""
+    return need.replace("|", " or ")
+
+
+def data_lines(checkout: Path) -> Iterator[tuple[str, str]]:
+    """Name and state of each data folder."""
+    for folder, tasks in DATA.items():
+        place = checkout / "data/mini" / folder
+        state = "there" if place.is_dir() else "absent; next: python -m transfer.data.mini data/mini"
+        yield f"data/mini/{folder} ({tasks})", state
+    real = os.environ.get("MEC_TRANSFER_DATA")
+    if real is None:
+        yield "MEC_TRANSFER_DATA (real data)", "not set; only configurations that name it need it"
+    else:
+        yield "MEC_TRANSFER_DATA (real data)", "there" if Path(real).is_dir() else f"{real} is no folder"
+
+
+def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Two columns: by rich on a terminal that has it, aligned plain text elsewhere."""
+    if sys.stdout.isatty() and find_version("rich"):
+        from rich import box
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        Console().print(table)
+        return
+    width = max(len(name) for name, _ in rows)
+    print(f"\n{title}")
+    for name, state in rows:
+        print(f"  {name:<{width}}  {state}")
+
+
+def report() -> int:
+    """Print the report.
+
+    Returns:
+        0 when whatever is installed works, even if tasks lack packages: a smaller environment is a
+        choice. 1 when a package is installed but fails its probe, or MEC_TRANSFER_DATA names no folder.
+    """
+    packages = examine(sorted({need for needs in NEEDS.values() for need in needs}))
+    data = list(data_lines(Path.cwd()))
+    print(f"mec-transfer {__version__}, Python {platform.python_version()} at {sys.executable}")
+    print_table(
+        "Packages",
+        [
+            (shown(p.need), f"BROKEN {p.version}: {p.fault}" if p.broken else p.version or p.fault)
+            for p in packages.values()
+        ],
+    )
+    print_table(
+        "Tasks",
+        [
+            (task, f"cannot run: {stop}" if (stop := what_stops(task, packages)) else "can run")
+            for task in NEEDS
+        ],
+    )
+    print_table("Data", data)
+    return int(any(p.broken for p in packages.values()) or data[-1][1].endswith("is no folder"))
+
+
+if __name__ == "__main__":
+    sys.exit(report())
