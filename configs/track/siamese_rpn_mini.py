@@ -128,7 +128,7 @@ lr_config = dict(policy="step", step=[3], warmup="linear", warmup_iters=5, warmu
 total_epochs = 4
 workflow = [("train", 1)]
 checkpoint_config = None
-custom_hooks = [dict(type="CheckInvalidLossHook", interval=1)]
+custom_hooks = [dict(type="FiniteLoss")]
 log_config = dict(interval=5, hooks=[dict(type="TextLoggerHook")])
 log_level = "INFO"
 load_from = None

@@ -7,7 +7,6 @@ configuration freezes it, again after.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from transfer.backbone.targets import write_mmcv
 from transfer.report.rows import Measurement
 from transfer.track.backbone import assert_loaded, quiet
 from transfer.track.sot_config import resolve
+from transfer.track.sot_guards import FrameGuard, register_loss_guard
 from transfer.track.sot_sequences import register_dataset
 
 METRICS = ("success", "norm_precision", "precision")
@@ -39,7 +39,7 @@ class Config:
     protocol: str = MISSING
     split: str = "test"
     mmtrack_config: str = MISSING  # Python file, relative to the working directory
-    options: dict[str, Any] = field(default_factory=dict)  # dotted keys, as mmtrack's --cfg-options
+    options: dict[str, Any] = field(default_factory=dict)  # values put in place of that file's
     seed: int = 0
 
 
@@ -59,6 +59,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     from mmtrack.models import build_model
 
     register_dataset()
+    register_loss_guard()
     work_dir = out / "mmtrack"
     work_dir.mkdir(parents=True, exist_ok=True)
     weights_path = work_dir / "backbone.pth"
@@ -125,28 +126,11 @@ def evaluate(model: nn.Module, dataset: Any, mm_config: Any) -> dict[str, float]
         for frame in range(length)
     ]
     loader = DataLoader(dataset, batch_size=1, sampler=frames, collate_fn=partial(collate, samples_per_gpu=1))
-    handle = model.register_forward_hook(_FrameGuard(dataset, frames), with_kwargs=True)
+    names = [info["video_path"].split("/")[0] for info in dataset.data_infos]
+    handle = model.register_forward_hook(FrameGuard(names, frames))
     try:
         outputs = single_gpu_test(MMDataParallel(model, device_ids=mm_config.gpu_ids), loader)
     finally:
         handle.remove()
     scores: dict[str, float] = dataset.evaluate(outputs, metric=["track"], logger="silent")
     return scores
-
-
-class _FrameGuard:
-    """Forward hook: mmtrack crashes one frame after a box became NaN; this names the box's own frame."""
-
-    def __init__(self, dataset: Any, frames: list[tuple[int, int]]) -> None:
-        self.names = [info["video_path"] for info in dataset.data_infos]
-        self.lengths = list(dataset.num_frames_per_video)
-        self.frames = iter(frames)
-
-    def __call__(self, model: nn.Module, args: Any, kwargs: Any, output: dict[str, Any]) -> None:
-        sequence, frame = next(self.frames)
-        box = [float(value) for value in output["track_bboxes"]]
-        if not all(math.isfinite(value) for value in box):
-            raise ValueError(
-                f"sequence {self.names[sequence]}, frame {frame + 1} of {self.lengths[sequence]}: the "
-                f"tracker predicted the box {box}; it diverged (weights, or too few training steps)"
-            )

@@ -22,7 +22,7 @@ def resolve(
 
     Args:
         mmtrack_config: Python file under ``configs/track``.
-        options: dotted keys and values, as mmtrack's ``--cfg-options`` takes them.
+        options: values to put in place of the file's, nested as there.
         info: decides depth, neck channels and pixel normalisation.
         weights_path: mmcv file with the backbone.
         seed: of sampling, augmentation and the head's initialisation.
@@ -40,9 +40,10 @@ def resolve(
             f"{mmtrack_config}: no such mmtrack configuration (paths start at the checkout)"
         )
     config = Config.fromfile(str(mmtrack_config))
-    for key in options:
+    flat = dict(_leaves(options))
+    for key in flat:
         _require_key(config, key, mmtrack_config)
-    config.merge_from_dict(options)
+    config.merge_from_dict(flat)
 
     depth = resnet_depth(info.arch)
     backbone = config.model.backbone
@@ -69,7 +70,7 @@ def refuse_urls(config: Any, mmtrack_config: Path) -> None:
     Raises:
         ValueError: names every key that holds a URL or a model-zoo scheme, and the value.
     """
-    found = [f"{key}={value}" for key, value in _strings(config, "") if "://" in value]
+    found = [f"{key}={value}" for key, value in _leaves(config) if "://" in str(value)]
     if found:
         raise ValueError(
             f"{mmtrack_config}: the backbone under test is the only source of weights, yet the configuration "
@@ -98,12 +99,10 @@ def _fill_normalisation(pipeline: list[Any], norm: dict[str, Any]) -> int:
     return count
 
 
-def _strings(node: Any, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        yield key, node
-    elif hasattr(node, "items"):
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value below a mapping under its dotted key; a list is one value."""
+    if hasattr(node, "items"):
         for name, value in node.items():
-            yield from _strings(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, (list, tuple)):
-        for index, value in enumerate(node):
-            yield from _strings(value, f"{key}.{index}")
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
