@@ -147,15 +147,17 @@ def cut_sequence(sequence_dir: Path, out_dir: Path, frames: slice = EVERY_FRAME)
     info = read_sequence(sequence_dir)
     chosen = frame_numbers(info, frames)
     target = out_dir / info.name
+    sources = [(sequence_dir / info.image(frame)).resolve() for frame in chosen]
+    absent = [path for path in sources if not path.is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{absent[0]}: missing, as are {len(absent) - 1} more; "
+            f"{sequence_dir}/seqinfo.ini counts {info.num_frames} frames"
+        )
     temporary = out_dir / f".{info.name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     (temporary / info.image_dir).mkdir(parents=True)
-    for number, frame in enumerate(chosen, start=1):
-        source = (sequence_dir / info.image(frame)).resolve()
-        if not source.is_file():
-            raise FileNotFoundError(
-                f"{source}: missing; {sequence_dir}/seqinfo.ini counts {info.num_frames} frames"
-            )
+    for number, source in enumerate(sources, start=1):
         (temporary / info.image(number)).symlink_to(source)
     boxes = [box for box in read_boxes(sequence_dir / "gt" / "gt.txt") if box.frame in chosen]
     _write_sequence(temporary, info, len(chosen), boxes, first_frame=chosen.start)

@@ -83,7 +83,9 @@ def train_detector(detector: Any, cfg: Any) -> None:
     from mmdet.datasets import build_dataset
 
     detector.CLASSES = CLASSES
-    apis.train_detector(detector, [build_dataset(cfg.data.train)], cfg)
+    apis.train_detector(
+        detector, [build_dataset(cfg.data.train)], cfg, timestamp="train"
+    )  # names the log file
 
 
 def track(model: Any, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
