@@ -76,7 +76,7 @@ def fit(cfg: Any) -> nn.Module:
             return model
 
         def build_hooks(self) -> list[Any]:
-            # What it measures at the end would hide a NaN behind a zero; score.py tells them apart.
+            # Its NaN means two things; evaluate() tells them apart.
             return [hook for hook in super().build_hooks() if not isinstance(hook, hooks.EvalHook)]
 
     with _log_to(Path(cfg.OUTPUT_DIR) / "log.txt"):
