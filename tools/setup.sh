@@ -5,8 +5,9 @@ set -euo pipefail
 
 usage() {
     cat <<'HELP'
-usage: bash tools/setup.sh [--prove] [--python PATH]
+usage: bash tools/setup.sh [--check | --prove] [--python PATH]
 
+  --check        only say whether .venv is complete (status 1 if not); change nothing
   --prove        run the whole proof again even if nothing changed
   --python PATH  the CPython 3.10 to use (default: PATH, then pyenv, then uv)
 
@@ -29,11 +30,13 @@ unfinished=$venv/.setup-running  # its presence means that an installation was c
 say() { printf '[%4d s] %s\n' "$SECONDS" "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+check_only=false
 full_proof=false
 wanted_python=
 while (($#)); do
     case $1 in
         --help | -h) usage; exit 0 ;;
+        --check) check_only=true; shift ;;
         --prove) full_proof=true; shift ;;
         --python) wanted_python=${2-}; [[ $wanted_python ]] || die "--python needs a path"; shift 2 ;;
         *) usage >&2; die "unknown argument $1" ;;
@@ -212,6 +215,8 @@ if [[ -f $stamp && $(<"$stamp") == "$state" ]] \
     say "ready: .venv is complete (bash tools/setup.sh --prove checks it in depth)"
     exit 0
 fi
+
+$check_only && die ".venv is missing, incomplete or not as locked; run bash tools/setup.sh"
 
 scratch=
 trap 'stop_heartbeat; [[ -z $scratch ]] || rm -rf "$scratch"' EXIT
