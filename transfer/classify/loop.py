@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the usual name
+from torch.nn import functional as F
 
 from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder, top_k_percent
 from transfer.data.folders import ShuffledBatches

@@ -205,7 +205,7 @@ def extract_once(archive: Path, target_dir: Path) -> None:
     """Unpack a ``.tar.gz`` into ``target_dir``, which is complete or absent; later calls return at once.
 
     Raises:
-        FileNotFoundError: neither the unpacked folder nor the archive exists.
+        FileNotFoundError: no such archive; it is read each time, to know that the folder came from it.
         ValueError: a member that is no plain file or folder, or that would land outside
             ``target_dir``; or a ``target_dir`` that was not unpacked from this archive.
     """
