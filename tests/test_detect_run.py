@@ -24,8 +24,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split in ("train", "val"):
         write_set(folder, split)
     detector = (CHECKOUT / "configs" / "detect" / "mask_rcnn_r18_fpn_mini.yaml").read_text()
-    assert "160" in detector
-    (folder / "detector.yaml").write_text(detector.replace("160", "64"))
+    assert "MIN_SIZE_TEST: 128" in detector
+    (folder / "detector.yaml").write_text(detector.replace("128", "64"))
     return folder
 
 
