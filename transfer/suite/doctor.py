@@ -178,9 +178,9 @@ def report() -> int:
         0 when whatever is installed works, even if tasks lack packages: a smaller environment is a
         choice. 1 when a package is installed but fails its probe, or MEC_TRANSFER_DATA names no folder.
     """
+    print(f"mec-transfer {__version__}, Python {platform.python_version()} at {sys.executable}", flush=True)
     packages = examine(sorted({need for needs in NEEDS.values() for need in needs}))
     data = list(data_lines(Path.cwd()))
-    print(f"mec-transfer {__version__}, Python {platform.python_version()} at {sys.executable}")
     print_table(
         "Packages",
         [
