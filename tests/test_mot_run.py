@@ -104,3 +104,20 @@ def test_a_folder_without_sequences_is_named(tmp_path: Path) -> None:
     config = make_config(tmp_path, test=Source(root=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match="nowhere: holds no MOTChallenge sequence"):
         list(run(make_backbone(tmp_path), config, tmp_path / "out"))
+
+
+def test_a_box_on_the_border_still_gives_a_crop() -> None:
+    from mmtrack.models.trackers import SortTracker
+
+    from transfer.track.mot_reid import BorderSortTracker
+
+    meta = [{"img_shape": (48, 64, 3), "scale_factor": [0.5, 0.5, 0.5, 0.5]}]
+    image = torch.rand(1, 3, 48, 64)
+    boxes = torch.tensor([[128.0, 96.0, 128.0, 96.0], [0.0, 0.0, 64.0, 32.0]])  # in a frame of 128 x 96
+    settings = {"num_samples": 10, "img_scale": (16, 32), "img_norm_cfg": None, "match_score_thr": 2.0}
+    crops = BorderSortTracker(reid=settings).crop_imgs(image, meta, boxes.clone(), rescale=True)
+    assert crops.shape == (2, 3, 16, 32)
+    torch.testing.assert_close(crops[0], image[0, :, 47:48, 63:64].expand(3, 16, 32))  # the last pixel
+    torch.testing.assert_close(crops[1], image[0, :, :16, :32])  # an ordinary box is not touched
+    with pytest.raises(RuntimeError, match="greater than 0"):  # what the subclass is for
+        SortTracker(reid=settings).crop_imgs(image, meta, boxes.clone(), rescale=True)

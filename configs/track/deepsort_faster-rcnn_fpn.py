@@ -105,7 +105,7 @@ model = dict(
         head=dict(type="UnitFeatureHead"),
     ),
     tracker=dict(
-        type="SortTracker",
+        type="BorderSortTracker",
         reid=dict(num_samples=10, img_scale=(64, 64), img_norm_cfg=None, match_score_thr=2.0),
         match_iou_thr=0.5,
         momentums=None,

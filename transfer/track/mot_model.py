@@ -62,7 +62,7 @@ def build_tracker(cfg: Any, backbone: Backbone) -> Any:
     from mmdet.apis import set_random_seed
     from mmtrack.models import build_model
 
-    from transfer.track import mot_reid  # noqa: F401  # registers UnitFeatureHead
+    from transfer.track import mot_reid  # noqa: F401  # registers its classes
 
     set_random_seed(cfg.seed, deterministic=True)
     model = build_model(cfg.model)

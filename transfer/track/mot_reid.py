@@ -1,6 +1,6 @@
-"""A re-identification head without weights, for a backbone that is used as it is.
+"""Re-identification with a backbone used as it is, as two parts that mmtrack's registries know.
 
-Importing this module registers the head with mmcls; it is imported when a tracker is built.
+Importing this module registers them; it is imported when a tracker is built.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import Any
 
 from mmcls.models.builder import HEADS
 from mmcv.runner import BaseModule
+from mmtrack.models import TRACKERS
+from mmtrack.models.trackers import SortTracker
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -24,3 +26,20 @@ class UnitFeatureHead(BaseModule):  # type: ignore[misc]
     def forward_train(self, features: Tensor) -> tuple[Tensor]:
         """``(N, D) -> ((N, D),)``; the name is the one that mmtrack's BaseReID calls, in testing too."""
         return (normalize(features, dim=1),)
+
+
+@TRACKERS.register_module()
+class BorderSortTracker(SortTracker):  # type: ignore[misc]
+    """mmtrack's SortTracker, except that a box squeezed onto the image's border still has a pixel.
+
+    Clipping leaves a detection beyond the right or lower border without area; mmtrack then cuts out
+    an empty crop and fails to resize it. A detector trained briefly from random weights makes such boxes.
+    """
+
+    def crop_imgs(self, img: Tensor, img_metas: Any, bboxes: Tensor, rescale: bool = False) -> Tensor:
+        """Crops of ``bboxes (N, 4)`` (the caller's copy), resized: ``(N, 3, H, W)``."""
+        height, width = img_metas[0]["img_shape"][:2]
+        scale_x, scale_y = img_metas[0]["scale_factor"][:2] if rescale else (1.0, 1.0)
+        bboxes[:, 0::2] = bboxes[:, 0::2].clamp(max=float((width - 1) / scale_x))
+        bboxes[:, 1::2] = bboxes[:, 1::2].clamp(max=float((height - 1) / scale_y))
+        return super().crop_imgs(img, img_metas, bboxes, rescale)  # type: ignore[no-any-return]
