@@ -1,0 +1,72 @@
+"""The images a run trains on: a folder of class folders, decoded on the fly or once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.io import ImageReadMode, decode_image
+
+from pretrain.config import DataConfig
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class UnlabelledImages(Dataset[Tensor]):
+    """All images below a folder, in sorted order; item i is ``transform(image)`` of ``(3, H, W)`` uint8.
+
+    Raises:
+        FileNotFoundError: the folder is missing or holds no image.
+        ValueError: an image that cannot be decoded; names the file.
+    """
+
+    def __init__(self, root: Path, transform: Callable[[Tensor], Tensor], in_memory: bool = False) -> None:
+        self.paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+        if not self.paths:
+            raise FileNotFoundError(f"{root}: no images ({', '.join(SUFFIXES)}) below this folder")
+        self.transform = transform
+        self.decoded = [_decode(path) for path in self.paths] if in_memory else None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = _decode(self.paths[index]) if self.decoded is None else self.decoded[index]
+        return self.transform(image)
+
+
+def prepare(config: DataConfig) -> Path:
+    """The image folder; extracts ``archive`` first when the folder is not there yet.
+
+    Raises:
+        FileNotFoundError: neither folder nor archive.
+    """
+    root = Path(config.dir)
+    if root.is_dir():
+        return root
+    archive = Path(config.archive)
+    if not config.archive or not archive.is_file():
+        raise FileNotFoundError(f"{root}: no such folder of images, and no archive to make it from")
+    partial = root.parent.with_name(f".{root.parent.name}.{os.getpid()}")
+    try:
+        with tarfile.open(archive) as handle:
+            handle.extractall(partial, filter="data")  # refuses paths and links that leave the folder
+        partial.rename(root.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{archive}: extracted, but it holds no {root.name}/ for {root}")
+    return root
+
+
+def _decode(path: Path) -> Tensor:
+    try:
+        return torch.as_tensor(decode_image(str(path), mode=ImageReadMode.RGB))
+    except RuntimeError as error:
+        raise ValueError(f"{path}: cannot be decoded as an image ({str(error).splitlines()[0]})") from error
