@@ -134,6 +134,20 @@ def what_stops(task: str, packages: dict[str, Package]) -> str:
     return f"{faults}. Next: {step}"
 
 
+def package_state(package: Package) -> str:
+    """The version, and whether more than its presence was tried."""
+    if package.broken:
+        return f"BROKEN {package.version}: {package.fault}"
+    tried = ", tried and works" if package.need in PROBES else ""
+    return package.fault or package.version + tried
+
+
+def task_state(task: str, packages: dict[str, Package]) -> str:
+    """Whether a task can run here; what it needs or why it cannot."""
+    stop = what_stops(task, packages)
+    return f"cannot run: {stop}" if stop else f"can run (needs {', '.join(map(shown, NEEDS[task]))})"
+
+
 def shown(need: str) -> str:
     """A requirement as a sentence names it."""
     return need.replace("|", " or ")
@@ -181,20 +195,8 @@ def report() -> int:
     print(f"mec-transfer {__version__}, Python {platform.python_version()} at {sys.executable}", flush=True)
     packages = examine(sorted({need for needs in NEEDS.values() for need in needs}))
     data = list(data_lines(Path.cwd()))
-    print_table(
-        "Packages",
-        [
-            (shown(p.need), f"BROKEN {p.version}: {p.fault}" if p.broken else p.version or p.fault)
-            for p in packages.values()
-        ],
-    )
-    print_table(
-        "Tasks",
-        [
-            (task, f"cannot run: {stop}" if (stop := what_stops(task, packages)) else "can run")
-            for task in NEEDS
-        ],
-    )
+    print_table("Packages", [(shown(p.need), package_state(p)) for p in packages.values()])
+    print_table("Tasks", [(task, task_state(task, packages)) for task in NEEDS])
     print_table("Data", data)
     return int(any(p.broken for p in packages.values()) or data[-1][1].endswith("is no folder"))
 
