@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transfer.__main__ import TASKS, load_config
+from transfer.task import TASKS, load_config
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "classify").glob("*.yaml"))

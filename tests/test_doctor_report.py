@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import transfer
-from transfer.__main__ import TASKS
 from transfer.suite import doctor
 from transfer.suite.doctor import NEEDS, Package, examine, find_version, probe, what_stops
+from transfer.task import TASKS
 
 PACKAGE = Path(transfer.__file__).parent
 

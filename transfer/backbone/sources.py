@@ -174,7 +174,7 @@ def write_random(path: Path, arch: str, seed: int) -> None:
         method="random",
         arch=arch,
         pretrain_data="none",
-        pretrain_epochs="0",
+        pretrain_epochs="random",
         branch="",
         source_name=f"torchvision initialisation, seed {seed}",
         source_sha256="",

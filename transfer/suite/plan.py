@@ -1,0 +1,103 @@
+"""A suite: which tasks run, on which backbones, with which seeds, and what of it is done already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import MISSING, OmegaConf
+
+from transfer import provenance
+from transfer.backbone.contract import Backbone
+from transfer.report.rows import read_rows
+from transfer.task import TASKS, load_config, resolve
+
+
+@dataclass
+class TaskConfig:
+    """One line of a suite: a task id and its configuration file."""
+
+    task: str = MISSING
+    config: str = MISSING
+
+
+@dataclass
+class Suite:
+    """A suite file."""
+
+    name: str = MISSING
+    tasks: list[TaskConfig] = field(default_factory=list)
+    bundled_data: str = ""  # where to build the bundled set; empty when no task needs it
+    pretrain: str = ""  # recipe of the backbone to train when none is given
+    random_arch: str = ""  # also evaluate a random backbone of this arch; empty for none
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task on one backbone with one seed."""
+
+    task: str
+    config_path: Path
+    backbone: Backbone
+    seed: int
+    out: Path
+
+    @property
+    def key(self) -> str:
+        """Digest of all that decides the result: backbone, configuration, seed and code."""
+        config = resolve(load_config(TASKS[self.task], self.config_path, [f"seed={self.seed}"]))
+        folder = TASKS[self.task].module.split(".")[1]  # classify, detect or track
+        parts = [self.backbone.sha256, self.task, config, provenance.code_sha256("backbone", "data", folder)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """How a person names this job."""
+        return f"{self.backbone.info.method} {self.config_path.stem} seed {self.seed}"
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        OmegaConfBaseException: an unknown key or a missing value.
+        ValueError: an unknown task or a configuration file that is not there.
+    """
+    suite = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path)))
+    assert isinstance(suite, Suite)
+    for line in suite.tasks:
+        if line.task not in TASKS:
+            raise ValueError(f"{path}: task {line.task!r} is unknown; known: {', '.join(TASKS)}")
+        if not Path(line.config).is_file():
+            raise ValueError(f"{path}: {line.config} is not there; paths are relative to the checkout's root")
+    return suite
+
+
+def plan(suite: Suite, backbones: Sequence[Backbone], seeds: Sequence[int], out: Path) -> list[Job]:
+    """All jobs of a suite, one backbone after the other, each with a run folder of its own."""
+    return [
+        Job(
+            task=line.task,
+            config_path=Path(line.config),
+            backbone=backbone,
+            seed=seed,
+            out=out
+            / f"{backbone.info.method}-{backbone.sha256[:8]}"
+            / f"{Path(line.config).stem}-seed{seed}",
+        )
+        for backbone in backbones
+        for line in suite.tasks
+        for seed in seeds
+    ]
+
+
+def is_done(job: Job) -> bool:
+    """Whether the run folder holds this very job's rows, all of them ok."""
+    key_path = job.out / "key.txt"
+    if not key_path.exists() or key_path.read_text().strip() != job.key:
+        return False
+    return all(row.status == "ok" for row in read_rows(job.out / "results.csv"))

@@ -1,0 +1,140 @@
+"""Run one task on one backbone and turn what it measured into rows."""
+
+from __future__ import annotations
+
+import importlib
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from transfer import provenance
+from transfer.backbone.contract import Backbone, read_backbone
+from transfer.report.rows import METRICS, Measurement, Row, write_rows
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where a task lives and what it measures.
+
+    The module has a dataclass ``Config`` (with at least ``dataset``, ``protocol`` and ``seed``)
+    and ``run(backbone, config, out)``, which yields Measurements.
+    """
+
+    module: str
+    metrics: tuple[str, ...]
+    backend: str
+
+
+TASKS: dict[str, Task] = {
+    "knn": Task("transfer.classify.knn", ("top1", "top5"), "torch"),
+    "linear": Task("transfer.classify.linear", ("top1", "top5"), "torch"),
+    "semisup": Task("transfer.classify.semisup", ("top1", "top5"), "torch"),
+    "detect": Task(
+        "transfer.detect.task",
+        ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
+        "detectron2",
+    ),
+    "sot": Task("transfer.track.sot", ("success", "norm_precision", "precision"), "mmtrack"),
+    "mot": Task("transfer.track.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),
+}
+
+
+def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
+    """Merge a task's dataclass defaults, a YAML file and ``key=value`` overrides.
+
+    Raises:
+        FileNotFoundError: no such configuration.
+        OmegaConfBaseException: an unknown key or a value of the wrong type; the message names it.
+    """
+    schema = importlib.import_module(task.module).Config
+    merged = OmegaConf.merge(
+        OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+    )
+    return OmegaConf.to_object(merged)
+
+
+def resolve(config: Any) -> dict[str, Any]:
+    """A task's configuration as plain data, interpolations resolved."""
+    plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
+    assert isinstance(plain, dict)  # a dataclass resolves to a mapping
+    return {str(key): value for key, value in plain.items()}
+
+
+def run_task(
+    name: str, config_path: Path, backbone_path: Path, out: Path, overrides: Sequence[str], command_line: str
+) -> list[Row]:
+    """Run a task and write ``out/results.csv``; a failure inside the task becomes rows that say so.
+
+    Raises:
+        FileNotFoundError, ValueError, OmegaConfBaseException: a configuration or backbone that
+            cannot be used; nothing was written.
+    """
+    config = load_config(TASKS[name], config_path, overrides)
+    backbone = read_backbone(backbone_path)
+    out.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+    start = time.perf_counter()
+    try:
+        measurements = list(importlib.import_module(TASKS[name].module).run(backbone, config, out))
+    except Exception as error:
+        traceback.print_exc()
+        measurements = failures(name, config, f"{type(error).__name__}: {error}")
+    rows = to_rows(name, config, backbone, measurements, command_line, time.perf_counter() - start)
+    write_rows(out / "results.csv", rows)
+    return rows
+
+
+def failures(name: str, config: Any, reason: str) -> list[Measurement]:
+    """One ``failed: reason`` measurement for every metric the task would have given."""
+    task = TASKS[name]
+    status = f"failed: {' '.join(reason.split())[:200]}"
+    return [
+        Measurement(config.dataset, "", config.protocol, task.backend, metric, None, None, status=status)
+        for metric in task.metrics
+    ]
+
+
+def to_rows(
+    name: str,
+    config: Any,
+    backbone: Backbone,
+    measurements: Iterable[Measurement],
+    command_line: str,
+    wall_s: float,
+) -> list[Row]:
+    """Complete measurements with the identity of backbone, configuration, code and machine."""
+    info = backbone.info
+    return [
+        Row(
+            method=info.method,
+            arch=info.arch,
+            pretrain_data=info.pretrain_data,
+            pretrain_epochs=info.pretrain_epochs,
+            backbone_sha256=backbone.sha256,
+            branch=info.branch,
+            task=name,
+            dataset=m.dataset,
+            split=m.split,
+            protocol=m.protocol,
+            backend=m.backend,
+            metric=m.metric,
+            value=m.value,
+            unit=METRICS[m.metric].unit,
+            higher_is_better=METRICS[m.metric].higher_is_better,
+            seed=config.seed,
+            n=m.n,
+            selection=m.selection,
+            status=m.status,
+            source=command_line,
+            config_sha256=provenance.config_sha256(resolve(config)),
+            code_version=provenance.code_version(),
+            hardware=provenance.hardware(),
+            wall_s=round(wall_s, 1),
+        )
+        for m in measurements
+    ]
