@@ -32,7 +32,7 @@ train_pipeline = [
 ]
 data = dict(
     samples_per_gpu=8,
-    samples_per_epoch=80,
+    samples_per_epoch=160,
     train=dict(
         _delete_=True,
         type="SOTCocoDataset",
