@@ -13,6 +13,7 @@ all, and DIR/config.yaml beside it. Exit status 0 when every row is ok, 1 when t
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
@@ -50,12 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument("--out", type=Path, required=True, help="run folder")
         command.add_argument("--seed", type=int, help="overrides the configuration's seed")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration overrides")
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    stray = [word for word in rest if word.startswith("-") or "=" not in word or args.command not in TASKS]
+    if stray:
+        parser.error(f"unrecognised arguments: {' '.join(stray)}")
 
     if args.command == "doctor":
         from transfer.suite.doctor import report
 
         return report()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
     try:
         if args.command == "random":
@@ -76,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pretrain_epochs=args.pretrain_epochs,
             )
             return 0
-        overrides = args.overrides + ([] if args.seed is None else [f"seed={args.seed}"])
+        overrides = args.overrides + rest + ([] if args.seed is None else [f"seed={args.seed}"])
         rows = run_task(args.command, args.config, args.backbone, args.out, overrides, command_line)
     except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:
         print(f"transfer {args.command}: {error}", file=sys.stderr)
