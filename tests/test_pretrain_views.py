@@ -34,9 +34,7 @@ def test_blur_keeps_constant_images_and_smooths_others() -> None:
 
 
 def test_without_any_operation_a_view_is_the_normalised_crop_or_its_mirror() -> None:
-    config = ViewsConfig(
-        size=8, jitter=(0, 0, 0, 0), jitter_p=0, gray_p=0, blur_p=(0, 0), solarize_p=(0, 0)
-    )
+    config = ViewsConfig(size=8, jitter=(0, 0, 0, 0), jitter_p=0, gray_p=0, blur_p=(0, 0), solarize_p=(0, 0))
     crops = torch.randint(0, 256, (16, 3, 8, 8), dtype=torch.uint8)
     views = augment(crops, config, 0)
     plain = (crops.float() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)

@@ -108,18 +108,21 @@ def check_state(state: dict[str, Tensor], arch: str) -> None:
         ValueError: names every missing, unexpected, wrongly shaped or non-finite tensor.
     """
     expected = empty_resnet(arch).state_dict()
-    faults = [f"  - missing {key} {tuple(expected[key].shape)}" for key in expected if key not in state]
-    faults += [f"  + unexpected {key} {tuple(state[key].shape)}" for key in state if key not in expected]
-    for key in expected.keys() & state.keys():
-        if expected[key].shape != state[key].shape:
-            faults.append(
-                f"  ! {key}: expected shape {tuple(expected[key].shape)}, found {tuple(state[key].shape)}"
+    missing = [f"  - missing {key} {tuple(expected[key].shape)}" for key in expected if key not in state]
+    unexpected = [f"  + unexpected {key} {tuple(state[key].shape)}" for key in state if key not in expected]
+    wrong = []
+    for key, tensor in state.items():
+        if key in expected and tensor.shape != expected[key].shape:
+            wrong.append(
+                f"  ! {key}: expected shape {tuple(expected[key].shape)}, found {tuple(tensor.shape)}"
             )
-        elif not torch.isfinite(state[key]).all():
-            faults.append(f"  ! {key}: holds NaN or infinity")
-    if faults:
-        shown = sorted(faults)[:12]
-        more = f"\n  … and {len(faults) - 12} more" if len(faults) > 12 else ""
+        elif not torch.isfinite(tensor).all():
+            wrong.append(f"  ! {key}: holds NaN or infinity")
+    if missing or unexpected or wrong:
+        num_shown = 6  # of each kind
+        shown = [line for kind in (missing, unexpected, wrong) for line in kind[:num_shown]]
+        num_more = sum(max(0, len(kind) - num_shown) for kind in (missing, unexpected, wrong))
+        more = f"\n  … and {num_more} more" if num_more else ""
         raise ValueError(f"not the backbone of a {arch}:\n" + "\n".join(shown) + more)
 
 

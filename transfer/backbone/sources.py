@@ -8,6 +8,7 @@ the chosen branch or as something the layout is known to carry besides; otherwis
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -203,7 +204,9 @@ def import_checkpoint(
 
 def _load_pickle(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol; what matters is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
