@@ -1,0 +1,115 @@
+"""The suite on a tiny real set: skip what is done, redo what changed, go on after a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision.io import write_png
+
+from transfer.report.rows import read_rows
+from transfer.suite.__main__ import main
+from transfer.suite.plan import load_suite
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def suite_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """kNN on twelve images for a random backbone, and a second kNN that cannot work: k is too large."""
+    generator = torch.Generator().manual_seed(0)
+    for split in ("train", "val"):
+        for name in ("bright", "dark"):
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            for i in range(3):
+                image = torch.randint(0, 60, (3, 32, 32), generator=generator, dtype=torch.uint8)
+                write_png(image + (150 if name == "bright" else 0), str(folder / f"{i}.png"))
+    common = f"dataset: tiny\ndata_dir: {tmp_path}/set\nresize_size: 32\nimage_size: 32\n"
+    (tmp_path / "good.yaml").write_text(common + "protocol: knn-k3\nk: 3\n")
+    (tmp_path / "bad.yaml").write_text(common + "protocol: knn-k50\nk: 50\n")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        f"""
+name: tiny
+random_arch: resnet18
+tasks:
+  - {{task: knn, config: {tmp_path}/good.yaml}}
+  - {{task: knn, config: {tmp_path}/bad.yaml}}
+"""
+    )
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return suite
+
+
+def test_suite_skips_what_is_done_and_goes_on_after_a_failure(
+    suite_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(suite_path), "--out", str(tmp_path / "runs")]
+    # the failing job first, so that "goes on" means something
+    text = suite_path.read_text()
+    suite_path.write_text(text.replace("good", "x").replace("bad", "good").replace("x.yaml", "bad.yaml"))
+    assert main(command) == 1
+    results = {path.parent.name: list(read_rows(path)) for path in tmp_path.rglob("results.csv")}
+    assert [row.status for row in results["good-seed0"]] == ["ok", "ok"]
+    assert results["good-seed0"][0].value == 100.0
+    assert all(row.status.startswith("failed: ") and "50" in row.status for row in results["bad-seed0"])
+    assert all(row.value is None for row in results["bad-seed0"])
+    capfd.readouterr()
+
+    good = next(tmp_path.rglob("good-seed0/results.csv"))
+    before = good.stat().st_mtime_ns
+    assert main([*command]) == 1  # the failed job is tried again, the finished one is not
+    assert "random good seed 0: done before" in capfd.readouterr().out
+    assert good.stat().st_mtime_ns == before
+
+    config = tmp_path / "good.yaml"
+    config.write_text(config.read_text().replace("k: 3", "k: 1").replace("knn-k3", "knn-k1"))
+    assert main(command) == 1
+    assert "seed 0: done before" not in capfd.readouterr().out
+    assert good.stat().st_mtime_ns != before
+
+
+def test_a_job_that_dies_without_rows_leaves_failed_rows(
+    suite_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nif 'knn' in sys.argv: import os; os._exit(9)\n"
+    )  # every job process ends at once, as if it had been killed
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    assert main([str(suite_path), "--out", str(tmp_path / "runs")]) == 1
+    for path in tmp_path.rglob("results.csv"):
+        assert [row.status for row in read_rows(path)] == [
+            "failed: the process ended with status 9 and no rows"
+        ] * 2
+
+
+def test_damaged_results_are_named(
+    suite_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [str(suite_path), "--out", str(tmp_path / "runs")]
+    main(command)
+    next(tmp_path.rglob("good-seed0/results.csv")).write_text("nonsense\n")
+    assert main(command) == 2
+    assert "results.csv:1: header differs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{task: fly, config: x}", "task 'fly' is unknown"),
+        ("{task: knn, config: x.yaml}", "x.yaml is not there"),
+    ],
+)
+def test_unusable_suite_is_refused(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"name: x\ntasks: [{line}]\n")
+    with pytest.raises(ValueError, match=message):
+        load_suite(path)
+
+
+def test_committed_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for path in sorted((ROOT / "configs/suite").glob("*.yaml")):
+        assert load_suite(path).tasks
