@@ -119,7 +119,7 @@ def evaluate(model: nn.Module, dataset: Any, mm_config: Any) -> dict[str, float]
     from mmtrack.apis import single_gpu_test
 
     # mmtrack's build_dataloader cannot be used here: its SOTVideoSampler hands the dataset to
-    # torch's Sampler, which takes no argument since torch 2.5. The order is the same.
+    # torch's Sampler, which takes no argument any more. The order of frames is the same.
     frames = [
         (sequence, frame)
         for sequence, length in enumerate(dataset.num_frames_per_video)
