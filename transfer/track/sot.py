@@ -75,6 +75,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     with quiet():
         model.init_weights()
     assert_loaded(model.backbone, backbone.state, f"{config.mmtrack_config} before training")
+    weights_path.unlink()  # it has arrived; the contract file remains
     model.CLASSES = train_set.CLASSES
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     train(model, train_set, mm_config)
