@@ -170,7 +170,7 @@ PYTHON
         stop_heartbeat
         [[ -f $scratch/$mmcv_wheel ]] || die "expected $mmcv_wheel, pip built $(ls "$scratch")"
         mv "$scratch/$mmcv_wheel" "$wheel"
-        rm -rf "$scratch"
+        rm -rf "$scratch" "$folder/build-failed.log"
     fi
     say "installing $wheel"
     "$python" -m pip install --quiet --no-deps --no-index --force-reinstall "$wheel"
