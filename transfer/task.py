@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import os
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -58,11 +60,30 @@ def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
     return OmegaConf.to_object(merged)
 
 
-def resolve(config: Any) -> dict[str, Any]:
-    """A task's configuration as plain data, interpolations resolved."""
+def identity(config: Any) -> dict[str, Any]:
+    """What a configuration decides, as plain data that is the same on every machine.
+
+    The folder of the real data is replaced by its variable's name, and every configuration file
+    that this one names (a detectron2 YAML, an mmtrack file) is joined by the digest of its bytes.
+    """
     plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(plain, dict)  # a dataclass resolves to a mapping
-    return {str(key): value for key, value in plain.items()}
+    return {str(key): _portable(value) for key, value in plain.items()}
+
+
+def _portable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _portable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_portable(entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    data_root = os.environ.get("MEC_TRANSFER_DATA")
+    if data_root and value.startswith(data_root):
+        return "MEC_TRANSFER_DATA" + value.removeprefix(data_root)
+    if value.startswith("configs/") and Path(value).is_file():
+        return [value, hashlib.sha256(Path(value).read_bytes()).hexdigest()]
+    return value
 
 
 def run_task(
@@ -131,7 +152,7 @@ def to_rows(
             selection=m.selection,
             status=m.status,
             source=command_line,
-            config_sha256=provenance.config_sha256(resolve(config)),
+            config_sha256=provenance.config_sha256(identity(config)),
             code_version=provenance.code_version(),
             hardware=provenance.hardware(),
             wall_s=round(wall_s, 1),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +37,6 @@ class Config:
     protocol: str = MISSING
     seed: int = 0
     detectron2_path: str = MISSING  # YAML with the detector; everything not in it is detectron2's default
-    detectron2_sha256: str = ""  # filled in, so that the row's config digest covers the YAML
     train: Images = field(default_factory=Images)
     val: Images = field(default_factory=Images)
     evaluate_train: bool = False  # also report AP on the training images
@@ -54,13 +52,6 @@ class Config:
             raise FileNotFoundError(
                 f"{path}: no such detectron2 configuration (run from the checkout's root)"
             )
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if self.detectron2_sha256 not in ("", found):
-            raise ValueError(
-                f"{path}: its sha256 is {found}, the configuration expects {self.detectron2_sha256}; "
-                "the detector was edited after this configuration was resolved"
-            )
-        self.detectron2_sha256 = found
         if not 0 < self.warmup_iterations + 1 <= self.iterations:
             raise ValueError(
                 f"warmup_iterations {self.warmup_iterations} must be at least 0 and below iterations "

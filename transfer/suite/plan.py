@@ -13,7 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone
 from transfer.report.rows import read_rows
-from transfer.task import TASKS, load_config, resolve
+from transfer.task import TASKS, identity, load_config
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Job:
     @property
     def key(self) -> str:
         """Digest of all that decides the result: backbone, configuration, seed and code."""
-        config = resolve(load_config(TASKS[self.task], self.config_path, [f"seed={self.seed}"]))
+        config = identity(load_config(TASKS[self.task], self.config_path, [f"seed={self.seed}"]))
         folder = TASKS[self.task].module.split(".")[1]  # classify, detect or track
         parts = [self.backbone.sha256, self.task, config, provenance.code_sha256("backbone", "data", folder)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
