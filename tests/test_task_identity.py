@@ -14,6 +14,7 @@ dataset: tiny
 protocol: p
 tracker_config: {tracker}
 iterations: 3
+test: {{root: val}}
 train: {{root: "${{oc.env:MEC_TRANSFER_DATA}}/train"}}
 """
 
