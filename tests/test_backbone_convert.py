@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checkpoints import write_mec_checkpoint
 
-from tests.checkpoints import write_mec_checkpoint
 from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet
 from transfer.backbone.convert import convert, main
 from transfer.backbone.sources import load_source

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from checkpoints import mec_state, with_statistics, write_mec_checkpoint
 
-from tests.checkpoints import mec_state, with_statistics, write_mec_checkpoint
 from transfer.__main__ import main
 from transfer.backbone.contract import read_backbone
 from transfer.backbone.sources import load_source
