@@ -55,13 +55,13 @@ def run_jobs(jobs: Sequence[Job]) -> int:
         start = time.perf_counter()
         ok = run_job(job)
         num_failed += not ok
-        state = "ok" if ok else f"FAILED, see {job.out / 'log.txt'}"
+        state = "ok" if ok else f"FAILED, see {job.out / 'console.txt'}"
         print(f"{place}: {state}, {time.perf_counter() - start:.0f} s", flush=True)
     return num_failed
 
 
 def run_job(job: Job) -> bool:
-    """Run one job in a fresh process; its output goes to ``log.txt``, its rows to ``results.csv``.
+    """Run one job in a fresh process; its output goes to ``console.txt``, its rows to ``results.csv``.
 
     A process that dies without rows (killed, crashed) leaves ``failed: …`` rows. ``key.txt`` is
     written last, so a run folder with it is complete.
@@ -73,7 +73,7 @@ def run_job(job: Job) -> bool:
     arguments = [job.task, str(job.config_path), "--backbone", str(job.backbone.path)]
     arguments += ["--out", str(job.out), "--seed", str(job.seed)]
     start = time.perf_counter()
-    with (job.out / "log.txt").open("w") as log:
+    with (job.out / "console.txt").open("w") as log:
         code = subprocess.run(
             [sys.executable, "-m", "transfer", *arguments], stdout=log, stderr=subprocess.STDOUT, check=False
         ).returncode
