@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 from pretrain.config import DataConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+ARCHIVE_MARK = ".archive-sha256"  # in an unpacked folder; the transfer tasks look for the same mark
 
 
 class UnlabelledImages(Dataset[Tensor]):
@@ -57,6 +59,7 @@ def prepare(config: DataConfig) -> Path:
     try:
         with tarfile.open(archive) as handle:
             handle.extractall(partial, filter="data")  # refuses paths and links that leave the folder
+        (partial / ARCHIVE_MARK).write_text(hashlib.sha256(archive.read_bytes()).hexdigest() + "\n")
         partial.rename(root.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -67,6 +70,8 @@ def prepare(config: DataConfig) -> Path:
 
 def _decode(path: Path) -> Tensor:
     try:
-        return torch.as_tensor(decode_image(str(path), mode=ImageReadMode.RGB))
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be decoded as an image ({str(error).splitlines()[0]})") from error
+        with Image.open(path) as image:
+            pixels: Tensor = pil_to_tensor(image.convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be decoded as an image ({error})") from error
+    return pixels

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from transfer.task import TASKS, load_config
+from transfer.evaluate import load_config
+from transfer.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / "configs" / "classify").glob("*.yaml"))

@@ -13,7 +13,7 @@ import pytest
 import transfer
 from transfer.suite import doctor
 from transfer.suite.doctor import NEEDS, Package, examine, find_version, probe, what_stops
-from transfer.task import TASKS
+from transfer.tasks import TASKS
 
 PACKAGE = Path(transfer.__file__).parent
 

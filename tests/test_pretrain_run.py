@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 
 from pretrain.__main__ import main
 from pretrain.config import ModelConfig, load_config
@@ -24,7 +24,7 @@ def recipe(tmp_path: Path) -> Path:
     for i in range(16):
         path = tmp_path / "images" / "one" / f"{i:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_png(torch.randint(0, 256, (3, 40, 40), generator=generator, dtype=torch.uint8), str(path))
+        to_pil_image(torch.randint(0, 256, (3, 40, 40), generator=generator, dtype=torch.uint8)).save(path)
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         f"""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
@@ -25,7 +25,7 @@ def suite_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             folder.mkdir(parents=True)
             for i in range(3):
                 image = torch.randint(0, 60, (3, 32, 32), generator=generator, dtype=torch.uint8)
-                write_png(image + (150 if name == "bright" else 0), str(folder / f"{i}.png"))
+                to_pil_image(image + (150 if name == "bright" else 0)).save(folder / f"{i}.png")
     common = f"dataset: tiny\ndata_dir: {tmp_path}/set\nresize_size: 32\nimage_size: 32\n"
     (tmp_path / "good.yaml").write_text(common + "protocol: knn-k3\nk: 3\n")
     (tmp_path / "bad.yaml").write_text(common + "protocol: knn-k50\nk: 50\n")

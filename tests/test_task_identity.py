@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from transfer.evaluate import identity, load_config
 from transfer.provenance import config_sha256
-from transfer.task import TASKS, identity, load_config
+from transfer.tasks import TASKS
 
 CONFIG = """
 dataset: tiny

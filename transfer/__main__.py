@@ -19,9 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf.errors import OmegaConfBaseException
-
-from transfer.task import TASKS, run_task
+from transfer.tasks import TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from transfer.suite.doctor import report
 
         return report()
+    # Imported here: the doctor must run where these packages are what is missing.
+    from omegaconf.errors import OmegaConfBaseException
+
+    from transfer.evaluate import run_task
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
     try:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transfer.suite.plan import is_done, load_suite, plan
 from transfer.suite.run import prepare_backbones, run_jobs
-from transfer.task import TASKS
+from transfer.tasks import TASKS
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,9 @@ from omegaconf import MISSING, OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone
+from transfer.evaluate import identity, load_config
 from transfer.report.rows import read_rows
-from transfer.task import TASKS, identity, load_config
+from transfer.tasks import TASKS
 
 
 @dataclass

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.backbone.sources import import_checkpoint, write_random
+from transfer.evaluate import failures, load_config, to_rows
 from transfer.report.rows import write_rows
 from transfer.suite.plan import Job, Suite, is_done
-from transfer.task import TASKS, failures, load_config, to_rows
+from transfer.tasks import TASKS
 
 
 def prepare_backbones(suite: Suite, checkpoints: Sequence[Path], out: Path) -> list[Backbone]:

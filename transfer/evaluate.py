@@ -8,7 +8,6 @@ import os
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,7 @@ from omegaconf import OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
-
-
-@dataclass(frozen=True)
-class Task:
-    """Where a task lives and what it measures.
-
-    The module has a dataclass ``Config`` (with at least ``dataset``, ``protocol`` and ``seed``)
-    and ``run(backbone, config, out)``, which yields Measurements.
-    """
-
-    module: str
-    metrics: tuple[str, ...]
-    backend: str
-
-
-TASKS: dict[str, Task] = {
-    "knn": Task("transfer.classify.knn", ("top1", "top5"), "torch"),
-    "linear": Task("transfer.classify.linear", ("top1", "top5"), "torch"),
-    "semisup": Task("transfer.classify.semisup", ("top1", "top5"), "torch"),
-    "detect": Task(
-        "transfer.detect.task",
-        ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
-        "detectron2",
-    ),
-    "sot": Task("transfer.track.sot", ("success", "norm_precision", "precision"), "mmtrack"),
-    "mot": Task("transfer.track.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),
-}
+from transfer.tasks import TASKS, Task
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
