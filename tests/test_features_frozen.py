@@ -111,3 +111,17 @@ def test_top_k_refuses_scores_that_are_not_numbers() -> None:
     scores = torch.tensor([[0.0, float("nan")], [1.0, 0.0]])
     with pytest.raises(ValueError, match="NaN"):
         top_k_percent(scores, torch.tensor([0, 0]), 1)
+
+
+def test_logits_have_full_precision_under_bf16() -> None:
+    from transfer.classify.loop import Classifier
+
+    torch.manual_seed(0)
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 8))
+    model = Classifier(encoder, torch.nn.Linear(8, 4), frozen=True).eval()  # type: ignore[arg-type]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.rand(64, 3, 2, 2))
+        half = model.head(model.encoder(torch.rand(64, 3, 2, 2)))
+    assert logits.dtype == torch.float32
+    assert half.dtype == torch.bfloat16  # what the head alone would give
+    assert not torch.equal(logits, logits.bfloat16().float())

@@ -44,7 +44,9 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             features = self.encoder(images)
-        return self.head(features)  # type: ignore[no-any-return]
+        # In bf16 logits would have 8 significant bits: classes would tie, and a tie counts as an error.
+        with torch.autocast(images.device.type, enabled=False):
+            return self.head(features.float())  # type: ignore[no-any-return]
 
 
 class FeatureBatches:
