@@ -11,6 +11,8 @@ from pathlib import Path
 
 from omegaconf import MISSING, OmegaConf
 
+ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnet18-cifar")
+
 
 @dataclass
 class DataConfig:
@@ -100,6 +102,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
     for name, value, allowed in (
+        ("model.arch", config.model.arch, ARCHS),
         ("branch", config.branch, ("online", "target")),
         ("precision", config.precision, ("fp32", "bf16")),
         ("device", config.device, ("auto", "cpu", "cuda")),

@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from safetensors.torch import save
 from torch import Tensor
 
@@ -20,7 +21,14 @@ from pretrain.views import MEAN, STD
 
 
 def write_backbone(path: Path, state: dict[str, Tensor], config: Config, checkpoint: Path) -> None:
-    """Write the exported branch atomically; equal weights and header give equal bytes."""
+    """Write the exported branch atomically; equal weights and header give equal bytes.
+
+    Raises:
+        ValueError: weights that are not finite; nothing is written.
+    """
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"{path}: not written, {broken[0]} and {len(broken) - 1} more hold NaN or infinity")
     header = {
         "method": "mec",
         "arch": config.model.arch,

@@ -55,6 +55,15 @@ def prepare(config: DataConfig) -> Path:
     archive = Path(config.archive)
     if not config.archive or not archive.is_file():
         raise FileNotFoundError(f"{root}: no such folder of images, and no archive to make it from")
+    if not hasattr(tarfile, "data_filter"):
+        raise ValueError(
+            f"{archive}: safe extraction needs Python 3.10.12 or newer; extract it by hand to {root}"
+        )
+    if root.parent.exists():
+        raise FileNotFoundError(
+            f"{root}: no such folder, but {root.parent} exists; remove it to extract {archive}"
+        )
+    root.parent.parent.mkdir(parents=True, exist_ok=True)
     partial = root.parent.with_name(f".{root.parent.name}.{os.getpid()}")
     try:
         with tarfile.open(archive) as handle:

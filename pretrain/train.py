@@ -76,11 +76,13 @@ def train(config: Config) -> Path:
     print(
         f"{len(images)} images, {config.optim.epochs} epochs of {plan.steps_per_epoch} steps, batch "
         f"{config.optim.batch_size}, peak lr {plan.peak_lr:g}, eps_d^2 {config.objective.eps_d_sq:g}, "
-        f"order {config.objective.order}, {config.precision} on {device}"
+        f"order {config.objective.order}, warm-up {plan.lr_warmup} (rate) and {plan.lambda_warmup} (lambda) "
+        f"steps, {config.precision} on {device}"
         + (f"; resuming after epoch {first_epoch}" if first_epoch else "")
     )
+    _forget_after(out / "metrics.jsonl", first_epoch * plan.steps_per_epoch)
     with (
-        SummaryWriter(str(out / "tensorboard")) as board,
+        SummaryWriter(str(out / "tensorboard"), purge_step=first_epoch * plan.steps_per_epoch + 1) as board,
         (out / "metrics.jsonl").open("a") as log,
         _bar(plan, first_epoch) as bar,
     ):
@@ -193,6 +195,20 @@ def _resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     model.load_state_dict(state["model"], strict=True)
     optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"])
+
+
+def _forget_after(log: Path, step: int) -> None:
+    """Drop the lines of steps that will be taken again."""
+    if log.exists():
+        kept = [line for line in log.read_text().splitlines() if _step_of(line) <= step]
+        write_atomically(log, "".join(line + "\n" for line in kept).encode())
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:  # the last line of a run that was killed while writing it
+        return math.inf
 
 
 def _save(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:

@@ -6,13 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import write_mec_checkpoint
 from torchvision.transforms.v2.functional import to_pil_image
 
+from transfer.backbone.contract import read_backbone
+from transfer.backbone.sources import write_random
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
-from transfer.suite.plan import load_suite
+from transfer.suite.backbones import contract_file, prepare_backbones
+from transfer.suite.plan import Suite, load_suite
 
 ROOT = Path(__file__).resolve().parent.parent
+KNN, LINEAR = (ROOT / f"configs/classify/{name}_mini.yaml" for name in ("knn", "linear"))
 
 
 @pytest.fixture
@@ -33,12 +38,13 @@ def suite_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     suite.write_text(
         f"""
 name: tiny
-random_arch: resnet18
 tasks:
   - {{task: knn, config: {tmp_path}/good.yaml}}
   - {{task: knn, config: {tmp_path}/bad.yaml}}
+random: false
 """
     )
+    write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return suite
 
@@ -46,7 +52,13 @@ tasks:
 def test_suite_skips_what_is_done_and_goes_on_after_a_failure(
     suite_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = [str(suite_path), "--out", str(tmp_path / "runs")]
+    command = [
+        str(suite_path),
+        "--out",
+        str(tmp_path / "runs"),
+        "--backbone",
+        str(tmp_path / "given.safetensors"),
+    ]
     # the failing job first, so that "goes on" means something
     text = suite_path.read_text()
     suite_path.write_text(text.replace("good", "x").replace("bad", "good").replace("x.yaml", "bad.yaml"))
@@ -78,17 +90,34 @@ def test_a_job_that_dies_without_rows_leaves_failed_rows(
         "import sys\nif 'knn' in sys.argv: import os; os._exit(9)\n"
     )  # every job process ends at once, as if it had been killed
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    assert main([str(suite_path), "--out", str(tmp_path / "runs")]) == 1
+    assert (
+        main(
+            [
+                str(suite_path),
+                "--out",
+                str(tmp_path / "runs"),
+                "--backbone",
+                str(tmp_path / "given.safetensors"),
+            ]
+        )
+        == 1
+    )
     for path in tmp_path.rglob("results.csv"):
         assert [row.status for row in read_rows(path)] == [
-            "failed: the process ended with status 9 and no rows"
+            "failed: the process ended with status 9 and no reason given"
         ] * 2
 
 
 def test_damaged_results_are_named(
     suite_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [str(suite_path), "--out", str(tmp_path / "runs")]
+    command = [
+        str(suite_path),
+        "--out",
+        str(tmp_path / "runs"),
+        "--backbone",
+        str(tmp_path / "given.safetensors"),
+    ]
     main(command)
     next(tmp_path.rglob("good-seed0/results.csv")).write_text("nonsense\n")
     assert main(command) == 2
@@ -111,5 +140,25 @@ def test_unusable_suite_is_refused(tmp_path: Path, line: str, message: str) -> N
 
 def test_committed_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MEC_TRANSFER_DATA", "data")
     for path in sorted((ROOT / "configs/suite").glob("*.yaml")):
         assert load_suite(path).tasks
+
+
+def test_two_checkpoints_of_one_name_stay_two_backbones(tmp_path: Path) -> None:
+    paths = []
+    for folder, arch in (("a", "resnet18"), ("b", "resnet34")):
+        (tmp_path / folder).mkdir()
+        paths.append(write_mec_checkpoint(tmp_path / folder / "checkpoint_0099.pth.tar", arch))
+    imported = [contract_file(path, tmp_path / "out") for path in paths]
+    assert [read_backbone(path).info.arch for path in imported] == ["resnet18", "resnet34"]
+
+
+def test_a_random_backbone_stands_beside_each_given_arch(tmp_path: Path) -> None:
+    given = tmp_path / "given.safetensors"
+    write_random(given, "resnet34", seed=5)
+    backbones = prepare_backbones(Suite(name="x"), [given], tmp_path / "out")
+    assert [backbone.info.arch for backbone in backbones] == ["resnet34", "resnet34"]
+    assert backbones[0].sha256 != backbones[1].sha256
+    with pytest.raises(ValueError, match="give it --backbone"):
+        prepare_backbones(Suite(name="x"), [], tmp_path / "out")

@@ -22,10 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0 when done, 1 when --check finds a difference, 2 for unusable input."""
     sys.path.insert(0, str(ROOT))
-    from transfer.report.aggregate import collect, find_results, read_all, to_cells
-    from transfer.report.layout import read_notes
-    from transfer.report.render import first_difference, render_all, write_files
-    from transfer.report.tables import build_tables
+    from transfer.report.aggregate import collect, find_results
+    from transfer.report.build import render_tables
+    from transfer.report.render import first_difference, write_files
 
     results = ROOT / "results"
     parser = argparse.ArgumentParser(
@@ -61,14 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured = sorted((results / "measured").glob("*.csv"))
         else:
             measured = [path for given in args.measured for path in find_results(given)]
-        cells = to_cells(read_all([args.published]), read_all(measured))
-        files = render_all(build_tables(cells, read_notes(args.notes)))
+        files = render_tables(args.published, measured, args.notes)
     except (FileNotFoundError, ValueError) as error:
         print(f"make_tables: {error}", file=sys.stderr)
         return 2
     if not args.check:
         write_files(args.out, files)
-        print(f"{args.out}: {len(files)} files from {len(cells)} cells")
+        print(f"{args.out}: {len(files)} files written")
         return 0
     difference = first_difference(args.out, files)
     if difference:

@@ -8,8 +8,11 @@
 # The same command resumes an interrupted run. Uses .venv when tools/setup.sh made one, else python3.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python=$root/.venv/bin/python
-[ -x "$python" ] || python=python3
+python=.venv/bin/python
+[ -x "$root/$python" ] || python=python3
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 [ $# -gt 0 ] || set -- --help
+# Paths in recipes are relative to the checkout; a recipe given from elsewhere is made absolute.
+[ "$PWD" = "$root" ] || [ ! -e "$1" ] || set -- "$(realpath "$1")" "${@:2}"
+cd "$root"
 exec "$python" -m pretrain "$@"

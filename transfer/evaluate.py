@@ -18,6 +18,8 @@ from transfer.backbone.contract import Backbone, read_backbone
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
 from transfer.tasks import TASKS, Task
 
+KEY_NAME = "key.txt"  # in a run folder, written last: what the rows beside it are the result of
+
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
     """Merge a task's dataclass defaults, a YAML file and ``key=value`` overrides.
@@ -37,11 +39,12 @@ def identity(config: Any) -> dict[str, Any]:
     """What a configuration decides, as plain data that is the same on every machine.
 
     The folder of the real data is replaced by its variable's name, and every configuration file
-    that this one names (a detectron2 YAML, an mmtrack file) is joined by the digest of its bytes.
+    that this one names (a detectron2 YAML, an mmtrack file) is joined by a digest of its content,
+    files that it names in turn included. The seed is left out: seeds of one recipe are one recipe.
     """
     plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(plain, dict)  # a dataclass resolves to a mapping
-    return {str(key): _portable(value) for key, value in plain.items()}
+    return {str(key): _portable(value) for key, value in plain.items() if key != "seed"}
 
 
 def _portable(value: Any) -> Any:
@@ -52,11 +55,26 @@ def _portable(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     data_root = os.environ.get("MEC_TRANSFER_DATA")
-    if data_root and value.startswith(data_root):
-        return "MEC_TRANSFER_DATA" + value.removeprefix(data_root)
+    if data_root and Path(value).is_relative_to(data_root):
+        return (Path("MEC_TRANSFER_DATA") / Path(value).relative_to(data_root)).as_posix()
     if value.startswith("configs/") and Path(value).is_file():
-        return [value, hashlib.sha256(Path(value).read_bytes()).hexdigest()]
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _with_bases(Path(value))}
     return value
+
+
+def _with_bases(path: Path) -> list[Path]:
+    """A configuration file and the neighbours that it names, directly or through one another."""
+    found, waiting = [], [path]
+    while waiting:
+        current = waiting.pop()
+        found.append(current)
+        text = current.read_text(encoding="utf-8")
+        waiting += [
+            neighbour
+            for neighbour in sorted(current.parent.iterdir())
+            if neighbour.is_file() and neighbour.name in text and neighbour not in found + waiting
+        ]
+    return sorted(found)
 
 
 def run_task(
@@ -71,14 +89,18 @@ def run_task(
     config = load_config(TASKS[name], config_path, overrides)
     backbone = read_backbone(backbone_path)
     out.mkdir(parents=True, exist_ok=True)
+    for leftover in (out / "results.csv", out / KEY_NAME):
+        leftover.unlink(missing_ok=True)  # an interrupted run must not look like the one before
     OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+    provenance.code_version()  # remembered: the code that runs, not what is there when it ends
     start = time.perf_counter()
     try:
         measurements = list(importlib.import_module(TASKS[name].module).run(backbone, config, out))
-    except Exception as error:
+        rows = to_rows(name, config, backbone, measurements, command_line, time.perf_counter() - start)
+    except Exception as error:  # also a value that no row can hold
         traceback.print_exc()
-        measurements = failures(name, config, f"{type(error).__name__}: {error}")
-    rows = to_rows(name, config, backbone, measurements, command_line, time.perf_counter() - start)
+        failed = failures(name, config, f"{type(error).__name__}: {error}")
+        rows = to_rows(name, config, backbone, failed, command_line, time.perf_counter() - start)
     write_rows(out / "results.csv", rows)
     return rows
 

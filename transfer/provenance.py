@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,10 @@ def code_sha256(*folders: str) -> str:
     return digest.hexdigest()
 
 
+@functools.cache
 def code_version() -> str:
     """The package version, with the git commit (and ``-dirty``) when run from a checkout."""
-    if not (PACKAGE_DIR.parent / ".git").exists():
+    if not (PACKAGE_DIR.parent / ".git").exists() or shutil.which("git") is None:
         return __version__
     described = subprocess.run(
         ["git", "-C", str(PACKAGE_DIR.parent), "describe", "--always", "--dirty", "--abbrev=12"],

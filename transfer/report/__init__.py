@@ -1,1 +1,1 @@
-"""Rows in, tables out. Imports pandas, never torch."""
+"""Rows in, tables out. Imports no package at all, so never torch."""

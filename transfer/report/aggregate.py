@@ -153,7 +153,7 @@ def to_cells(published: Sequence[Row], measured: Sequence[Row]) -> list[Cell]:
     """Group rows into cells, in an order that no order of the rows changes.
 
     Raises:
-        ValueError: two rows of one seed in the same cell.
+        ValueError: two rows of one seed in the same cell, or seeds of different configurations.
     """
     groups: dict[tuple[Column, Line], list[Row]] = defaultdict(list)
     for row in published:
@@ -164,6 +164,11 @@ def to_cells(published: Sequence[Row], measured: Sequence[Row]) -> list[Cell]:
         if len({row.seed for row in rows}) < len(rows):
             statuses = ", ".join(sorted(row.status for row in rows))
             raise ValueError(f"{_describe(rows[0])}: {len(rows)} rows ({statuses}), expected one a seed")
+        if len({row.config_sha256 for row in rows}) > 1:
+            raise ValueError(
+                f"{_describe(rows[0])}: seeds of different configurations (config_sha256) are no repeats of "
+                "one another; collect one configuration's rows, or give the other a protocol of its own"
+            )
     return [
         Cell(column, line, tuple(sorted(groups[column, line], key=_order)))
         for column, line in sorted(groups, key=lambda key: (str(key[0]), str(key[1])))

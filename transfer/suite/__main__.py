@@ -17,9 +17,14 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
+from transfer.report.build import render_tables
+from transfer.report.render import write_files
+from transfer.suite.backbones import prepare_backbones
 from transfer.suite.plan import is_done, load_suite, plan
-from transfer.suite.run import prepare_backbones, run_jobs
+from transfer.suite.run import run_jobs
 from transfer.tasks import TASKS
+
+ROOT = Path(__file__).resolve().parent.parent.parent  # of the checkout, where results/ lies
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,17 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         seeds = [int(seed) for seed in args.seeds.split(",")]
         suite = load_suite(args.suite)
-        suite.tasks = [line for line in suite.tasks if args.only is None or line.task in args.only]
+        chosen = [line.task for line in suite.tasks if args.only is None or line.task in args.only]
+        if not chosen:
+            raise ValueError(f"{args.suite}: has none of the tasks {', '.join(args.only)}")
         out = args.out or Path("runs") / suite.name
         if args.dry_run:
             source = ", ".join(map(str, args.backbone)) or suite.pretrain
-            print(f"backbones: {source}" + (f", random {suite.random_arch}" if suite.random_arch else ""))
+            print(f"backbones: {source}" + (", and random ones" if suite.random else ""))
             for line in suite.tasks:
-                print(f"{line.task} {line.config} seeds {args.seeds}")
+                if line.task in chosen:
+                    print(f"{line.task} {line.config} seeds {args.seeds}")
             return 0
-        jobs = plan(suite, prepare_backbones(suite, args.backbone, out), seeds, out)
+        planned = plan(suite, prepare_backbones(suite, args.backbone, out), seeds, out)
+        jobs = [job for job in planned if job.task in chosen]
         print(f"{len(jobs)} jobs, {sum(map(is_done, jobs))} done before", flush=True)
         num_failed = run_jobs(jobs)
+        # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
+        measured = [job.out / "results.csv" for job in planned if (job.out / "results.csv").exists()]
+        results = ROOT / "results"
+        files = render_tables(results / "published.csv", measured, results / "notes.csv")
+        write_files(out / "tables", files)
+        print(f"{out / 'tables'}: {len(files)} files written")
     except (FileNotFoundError, ValueError, RuntimeError, OmegaConfBaseException) as error:
         print(f"suite: {error}", file=sys.stderr)
         return 2

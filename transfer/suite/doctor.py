@@ -19,14 +19,14 @@ from pathlib import Path
 
 from transfer import __version__
 
-CLASSIFY = ("torch", "torchvision", "numpy", "safetensors", "omegaconf", "timm", "pillow")
 BASE = ("torch", "torchvision", "numpy", "safetensors", "omegaconf")
+CLASSIFY = (*BASE, "pillow")
 
 # Distributions a task needs, by their names on a package index; "a|b": either of the two will do.
 NEEDS: dict[str, tuple[str, ...]] = {
     "pretrain": (*CLASSIFY, "rich", "tensorboard"),
     "knn": CLASSIFY,
-    "linear": CLASSIFY,
+    "linear": (*CLASSIFY, "timm"),
     "semisup": CLASSIFY,
     "detect": (*BASE, "pycocotools", "detectron2|sal-detectron2", "fvcore", "iopath"),
     "sot": (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
@@ -34,7 +34,8 @@ NEEDS: dict[str, tuple[str, ...]] = {
         *(*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
         "trackeval",
     ),
-    "report": ("pandas", "jinja2", "tabulate", "matplotlib"),
+    "mini": ("numpy", "pillow", "scikit-image", "scikit-learn"),  # building the bundled set
+    "report": (),  # the tables need Python alone
 }
 
 # Code that fails where a package is installed but does not work: two overlapping boxes, of which
@@ -62,7 +63,6 @@ DATA: dict[str, str] = {  # folder below the bundled set -> tasks that read it
 HOW_TO_GET = {
     "frameworks": "bash tools/setup.sh (Linux, CPython 3.10) or conda env create -f environment.yml",
     "pip": "pip install .",
-    "report": "pip install --group report",
 }
 FRAMEWORKS = frozenset(
     {"detectron2|sal-detectron2", "fvcore", "iopath", "mmcv-full", "mmdet", "mmcls", "mmtrack", "trackeval"}
@@ -127,11 +127,8 @@ def what_stops(task: str, packages: dict[str, Package]) -> str:
     if not faulty:
         return ""
     faults = "; ".join(f"{shown(p.need)} {'is broken: ' if p.broken else ''}{p.fault}" for p in faulty)
-    if any(p.need in FRAMEWORKS for p in faulty):
-        step = HOW_TO_GET["frameworks"]
-    else:
-        step = HOW_TO_GET["report" if task == "report" else "pip"]
-    return f"{faults}. Next: {step}"
+    kind = "frameworks" if any(p.need in FRAMEWORKS for p in faulty) else "pip"
+    return f"{faults}. Next: {HOW_TO_GET[kind]}"
 
 
 def package_state(package: Package) -> str:
@@ -145,7 +142,8 @@ def package_state(package: Package) -> str:
 def task_state(task: str, packages: dict[str, Package]) -> str:
     """Whether a task can run here; what it needs or why it cannot."""
     stop = what_stops(task, packages)
-    return f"cannot run: {stop}" if stop else f"can run (needs {', '.join(map(shown, NEEDS[task]))})"
+    needs = ", ".join(map(shown, NEEDS[task])) or "no package"
+    return f"cannot run: {stop}" if stop else f"can run (needs {needs})"
 
 
 def shown(need: str) -> str:

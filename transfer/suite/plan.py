@@ -12,7 +12,7 @@ from omegaconf import MISSING, OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone
-from transfer.evaluate import identity, load_config
+from transfer.evaluate import KEY_NAME, identity, load_config
 from transfer.report.rows import read_rows
 from transfer.tasks import TASKS
 
@@ -33,7 +33,7 @@ class Suite:
     tasks: list[TaskConfig] = field(default_factory=list)
     bundled_data: str = ""  # where to build the bundled set; empty when no task needs it
     pretrain: str = ""  # recipe of the backbone to train when none is given
-    random_arch: str = ""  # also evaluate a random backbone of this arch; empty for none
+    random: bool = True  # also evaluate a random backbone of the same arch
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ class Job:
     @property
     def key(self) -> str:
         """Digest of all that decides the result: backbone, configuration, seed and code."""
-        config = identity(load_config(TASKS[self.task], self.config_path, [f"seed={self.seed}"]))
+        config = identity(load_config(TASKS[self.task], self.config_path))
         folder = TASKS[self.task].module.split(".")[1]  # classify, detect or track
-        parts = [self.backbone.sha256, self.task, config, provenance.code_sha256("backbone", "data", folder)]
+        code = provenance.code_sha256("backbone", "data", folder)
+        parts = [self.backbone.sha256, self.task, config, self.seed, code]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -66,7 +67,9 @@ def load_suite(path: Path) -> Suite:
     Raises:
         FileNotFoundError: no such file.
         OmegaConfBaseException: an unknown key or a missing value.
-        ValueError: an unknown task or a configuration file that is not there.
+        ValueError: no task, an unknown one, a configuration file that is not there, or two that
+            would share a run folder.
+        OmegaConfBaseException: a configuration that does not load; better now than after hours.
     """
     suite = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path)))
     assert isinstance(suite, Suite)
@@ -75,6 +78,12 @@ def load_suite(path: Path) -> Suite:
             raise ValueError(f"{path}: task {line.task!r} is unknown; known: {', '.join(TASKS)}")
         if not Path(line.config).is_file():
             raise ValueError(f"{path}: {line.config} is not there; paths are relative to the checkout's root")
+        load_config(TASKS[line.task], Path(line.config))
+    stems = [Path(line.config).stem for line in suite.tasks]
+    if not stems or len(set(stems)) < len(stems):
+        raise ValueError(
+            f"{path}: expected tasks whose configuration files have different names, found {stems}"
+        )
     return suite
 
 
@@ -98,7 +107,7 @@ def plan(suite: Suite, backbones: Sequence[Backbone], seeds: Sequence[int], out:
 
 def is_done(job: Job) -> bool:
     """Whether the run folder holds this very job's rows, all of them ok."""
-    key_path = job.out / "key.txt"
-    if not key_path.exists() or key_path.read_text().strip() != job.key:
+    key_path, results = job.out / KEY_NAME, job.out / "results.csv"
+    if not (key_path.exists() and results.exists()) or key_path.read_text().strip() != job.key:
         return False
-    return all(row.status == "ok" for row in read_rows(job.out / "results.csv"))
+    return all(row.status == "ok" for row in read_rows(results))
