@@ -73,7 +73,7 @@ def test_suite_skips_what_is_done_and_goes_on_after_a_failure(
     good = next(tmp_path.rglob("good-seed0/results.csv"))
     before = good.stat().st_mtime_ns
     assert main([*command]) == 1  # the failed job is tried again, the finished one is not
-    assert "random good seed 0: done before" in capfd.readouterr().out
+    assert "random knn (good) seed 0: done before" in capfd.readouterr().out
     assert good.stat().st_mtime_ns == before
 
     config = tmp_path / "good.yaml"

@@ -58,7 +58,7 @@ class Job:
     @property
     def label(self) -> str:
         """How a person names this job."""
-        return f"{self.backbone.info.method} {self.config_path.stem} seed {self.seed}"
+        return f"{self.backbone.info.method} {self.task} ({self.config_path.stem}) seed {self.seed}"
 
 
 def load_suite(path: Path) -> Suite:
