@@ -1,7 +1,9 @@
-"""Skip what needs a framework that is not installed."""
+"""Skip what needs a framework that is not installed; import the one that must not be imported late."""
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from importlib.util import find_spec
 
 import pytest
@@ -16,3 +18,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=f"{module} is not installed"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Import mmcv before any test: its progress bar keeps for good the sys.stdout of its first import.
+
+    First imported inside a test that captures output, it would write to a closed file in all later ones.
+    """
+    if find_spec("mmcv") is not None and any(item.get_closest_marker("mmtrack") for item in session.items):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tests that import it name its warnings
+            importlib.import_module("mmcv")
