@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from checkpoints import write_mec_checkpoint
-from torchvision.transforms.v2.functional import to_pil_image
+from tiny_set import write_knn_config, write_tiny_set
 
 from transfer.backbone.contract import read_backbone
 from transfer.backbone.sources import write_random
@@ -21,104 +20,60 @@ KNN, LINEAR = (ROOT / f"configs/classify/{name}_mini.yaml" for name in ("knn", "
 
 
 @pytest.fixture
-def suite_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """kNN on twelve images for a random backbone, and a second kNN that cannot work: k is too large."""
-    generator = torch.Generator().manual_seed(0)
-    for split in ("train", "val"):
-        for name in ("bright", "dark"):
-            folder = tmp_path / "set" / split / name
-            folder.mkdir(parents=True)
-            for i in range(3):
-                image = torch.randint(0, 60, (3, 32, 32), generator=generator, dtype=torch.uint8)
-                to_pil_image(image + (150 if name == "bright" else 0)).save(folder / f"{i}.png")
-    common = f"dataset: tiny\ndata_dir: {tmp_path}/set\nresize_size: 32\nimage_size: 32\n"
-    (tmp_path / "good.yaml").write_text(common + "protocol: knn-k3\nk: 3\n")
-    (tmp_path / "bad.yaml").write_text(common + "protocol: knn-k50\nk: 50\n")
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A suite of a kNN that cannot work, for k is too large, and then one that can."""
+    tiny = write_tiny_set(tmp_path / "set")
+    bad = write_knn_config(tmp_path / "bad.yaml", tiny, k=50)
+    good = write_knn_config(tmp_path / "good.yaml", tiny, k=3)
     suite = tmp_path / "suite.yaml"
-    suite.write_text(
-        f"""
-name: tiny
-tasks:
-  - {{task: knn, config: {tmp_path}/good.yaml}}
-  - {{task: knn, config: {tmp_path}/bad.yaml}}
-random: false
-"""
-    )
+    tasks = f"[{{task: knn, config: {bad}}}, {{task: knn, config: {good}}}]"
+    suite.write_text(f"name: tiny\nrandom: false\ntasks: {tasks}\n")
     write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return suite
+    return [str(suite), "--out", str(tmp_path / "runs"), "--backbone", str(tmp_path / "given.safetensors")]
 
 
 def test_suite_skips_what_is_done_and_goes_on_after_a_failure(
-    suite_path: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    command = [
-        str(suite_path),
-        "--out",
-        str(tmp_path / "runs"),
-        "--backbone",
-        str(tmp_path / "given.safetensors"),
-    ]
-    # the failing job first, so that "goes on" means something
-    text = suite_path.read_text()
-    suite_path.write_text(text.replace("good", "x").replace("bad", "good").replace("x.yaml", "bad.yaml"))
     assert main(command) == 1
     results = {path.parent.name: list(read_rows(path)) for path in tmp_path.rglob("results.csv")}
     assert [row.status for row in results["good-seed0"]] == ["ok", "ok"]
     assert results["good-seed0"][0].value == 100.0
     assert all(row.status.startswith("failed: ") and "50" in row.status for row in results["bad-seed0"])
     assert all(row.value is None for row in results["bad-seed0"])
+    assert "failed: " in (tmp_path / "runs/tables/knn.md").read_text()
     capfd.readouterr()
 
     good = next(tmp_path.rglob("good-seed0/results.csv"))
     before = good.stat().st_mtime_ns
-    assert main([*command]) == 1  # the failed job is tried again, the finished one is not
+    assert main(command) == 1  # the failed job is tried again, the finished one is not
     assert "random knn (good) seed 0: done before" in capfd.readouterr().out
     assert good.stat().st_mtime_ns == before
 
-    config = tmp_path / "good.yaml"
-    config.write_text(config.read_text().replace("k: 3", "k: 1").replace("knn-k3", "knn-k1"))
+    write_knn_config(tmp_path / "good.yaml", tmp_path / "set", k=1)
     assert main(command) == 1
     assert "seed 0: done before" not in capfd.readouterr().out
     assert good.stat().st_mtime_ns != before
 
 
 def test_a_job_that_dies_without_rows_leaves_failed_rows(
-    suite_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'knn' in sys.argv: import os; os._exit(9)\n"
     )  # every job process ends at once, as if it had been killed
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    assert (
-        main(
-            [
-                str(suite_path),
-                "--out",
-                str(tmp_path / "runs"),
-                "--backbone",
-                str(tmp_path / "given.safetensors"),
-            ]
-        )
-        == 1
-    )
+    assert main(command) == 1
+    reason = "failed: the process ended with status 9 and no reason given"
     for path in tmp_path.rglob("results.csv"):
-        assert [row.status for row in read_rows(path)] == [
-            "failed: the process ended with status 9 and no reason given"
-        ] * 2
+        assert [row.status for row in read_rows(path)] == [reason] * 2
 
 
 def test_damaged_results_are_named(
-    suite_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [
-        str(suite_path),
-        "--out",
-        str(tmp_path / "runs"),
-        "--backbone",
-        str(tmp_path / "given.safetensors"),
-    ]
-    main(command)
+    main([*command, "--only", "knn"])
     next(tmp_path.rglob("good-seed0/results.csv")).write_text("nonsense\n")
     assert main(command) == 2
     assert "results.csv:1: header differs" in capsys.readouterr().err
