@@ -66,10 +66,10 @@ def load_suite(path: Path) -> Suite:
 
     Raises:
         FileNotFoundError: no such file.
-        OmegaConfBaseException: an unknown key or a missing value.
+        OmegaConfBaseException: an unknown key or a missing value, here or in a task's configuration:
+            better now than after hours.
         ValueError: no task, an unknown one, a configuration file that is not there, or two that
             would share a run folder.
-        OmegaConfBaseException: a configuration that does not load; better now than after hours.
     """
     suite = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path)))
     assert isinstance(suite, Suite)
