@@ -1,0 +1,13 @@
+"""Small checkpoints in the true key names and containers of the code bases that pre-train backbones.
+
+Each was written from the code base's own source, not from what :mod:`transfer.backbone` reads.
+"""
+
+from __future__ import annotations
+
+import layouts_research
+from layouts_parts import Fixture, backbone_state, load_carelessly
+
+__all__ = ["FIXTURES", "Fixture", "backbone_state", "load_carelessly"]
+
+FIXTURES: dict[str, Fixture] = layouts_research.FIXTURES
