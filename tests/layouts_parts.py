@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import pickle
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,19 +40,24 @@ class Fixture:
     counters: bool = True
 
 
+@cache
+def _initialised(arch: str, seed: int) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        name = arch.removesuffix("-cifar")
+        module = with_statistics(torchvision.models.get_model(name, weights=None), seed)
+        if name != arch:
+            module.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+            module.maxpool = nn.Identity()
+    return module
+
+
 def network(arch: str, seed: int, fc: nn.Module | None = None) -> nn.Module:
     """torchvision's network with batch norm statistics; ``fc`` replaces its classifier.
 
     The arch may end in ``-cifar``: a 3x3 first convolution and no max pooling.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module = with_statistics(
-            torchvision.models.get_model(arch.removesuffix("-cifar"), weights=None), seed
-        )
-        if arch.endswith("-cifar"):
-            module.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-            module.maxpool = nn.Identity()
+    module = copy.deepcopy(_initialised(arch, seed))
     module.fc = fc if fc is not None else nn.Identity()
     return module
 
