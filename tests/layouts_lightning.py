@@ -28,7 +28,7 @@ from torch import nn
 def lightning(model: nn.Module, path: Path, **more: object) -> Path:
     """What ``Trainer.save_checkpoint`` writes; hyper-parameters only where the module saved some."""
     progress = {"total": {"ready": 99, "completed": 99}, "current": {"ready": 9, "completed": 9}}
-    saver = {
+    saver: dict[str, object] = {
         "monitor": None,
         "best_model_score": torch.tensor(1.5),
         "best_model_path": str(path),
