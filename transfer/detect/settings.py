@@ -45,6 +45,7 @@ class Config:
     learning_rate: float = MISSING
     decay_steps: list[int] = field(default_factory=list)  # iterations at which the rate falls to a tenth
     warmup_iterations: int = 10
+    allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
 
     def __post_init__(self) -> None:
         path = Path(self.detectron2_path)

@@ -19,8 +19,10 @@ from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.backbone.targets import write_detectron2
 from transfer.detect.backbone import check_arrival
 from transfer.detect.data import register
+from transfer.detect.lint_yaml import find
 from transfer.detect.score import evaluate
 from transfer.detect.settings import Config, resolve
+from transfer.findings import Weights, refuse
 from transfer.report.rows import Measurement
 
 __all__ = ["Config", "run"]
@@ -39,10 +41,16 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
 
 
 def measure(weights_path: Path, info: BackboneInfo, config: Config, out: Path) -> Iterator[Measurement]:
-    """As :func:`run`, from a backbone that is already converted."""
+    """As :func:`run`, from a backbone that is already converted.
+
+    Raises:
+        ValueError: before anything is trained, settings that contradict the backbone or the
+            published protocol and are not in ``config.allow``.
+    """
     train = register(config.dataset, "train", config.train)
     val = register(config.dataset, "val", config.val)
     cfg = resolve(config, info, weights_path, train, val, out)
+    refuse(find(cfg, Weights.at(weights_path, info)), config.allow, config.detectron2_path)
     (out / "detectron2.yaml").write_text(cfg.dump(), encoding="utf-8")
     model = fit(cfg)
     for images in (val, train) if config.evaluate_train else (val,):

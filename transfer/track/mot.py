@@ -65,6 +65,7 @@ class Config:
     warmup_iterations: int = 10
     score_threshold: float = 0.5  # boxes below it are not tracked
     max_boxes: int = 30  # boxes a frame that the detector may return
+    allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
@@ -77,7 +78,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     Raises:
         FileNotFoundError: a sequence, frame or configuration that is not there.
         ValueError: a sequence without ground truth, a backbone that did not arrive in the model, or
-            a configuration that would download weights.
+            a configuration that contradicts the backbone, for example by downloading weights.
     """
     import_frameworks()
     from transfer.track.mot_evaluation import evaluate

@@ -1,0 +1,152 @@
+"""Configurations as files: which framework's, read by it, and written again without their findings."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transfer.findings import Finding, Weights, concerns
+
+MAX_PASSES = 8  # a repair can bring up the next finding: norms that train want precise statistics
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of configuration.
+
+    Its module has ``read``, ``find``, ``apply``, ``write`` and ``SUFFIXES`` of written files.
+    """
+
+    module: str
+    layout: str  # of a file that the framework loads; a key of transfer.backbone.sources.LAYOUTS
+    suffix: str
+    converter: str
+
+
+DETECTRON2 = ("detectron2", ".pkl", "tools/convert_to_d2.py")
+KINDS: dict[str, Kind] = {
+    "detectron2 YAML": Kind("transfer.detect.lint_yaml", *DETECTRON2),
+    "detectron2 LazyConfig": Kind("transfer.detect.lint_lazy", *DETECTRON2),
+    "mmcv": Kind("transfer.track.lint", "openmmlab", ".pth", "tools/convert_to_mm.py"),
+}
+
+
+def kind_of(path: Path) -> str:
+    """The key of :data:`KINDS` that a configuration is, told without executing it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML or Python, or neither framework's.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such configuration")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix in (".yaml", ".yml"):
+        import yaml
+
+        try:
+            node = yaml.compose(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: not YAML ({one_line(error)})") from error
+        keys = {key.value for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
+        return "detectron2 LazyConfig" if "model" in keys else "detectron2 YAML"
+    if path.suffix != ".py":
+        raise ValueError(
+            f"{path}: expected a configuration in .yaml, .yml or .py, found {path.suffix or 'no suffix'}"
+        )
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        raise ValueError(f"{path}: not Python ({one_line(error)})") from error
+    names: set[str] = set()
+    for statement in ast.walk(tree):
+        if isinstance(statement, ast.Import):
+            names |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            # One relative to the file is something that detectron2's loader alone can follow.
+            names.add("detectron2" if statement.level else str(statement.module))
+    lazy = any(name.split(".")[0] == "detectron2" for name in names)
+    return "detectron2 LazyConfig" if lazy else "mmcv"
+
+
+def lint(kind: Kind, cfg: Any, weights: Weights, gpus: int | None) -> list[Finding]:
+    """Findings of a configuration that was read."""
+    module = importlib.import_module(kind.module)
+    found: list[Finding] = (
+        module.find(cfg, weights, gpus) if kind.layout == "openmmlab" else module.find(cfg, weights)
+    )
+    return found
+
+
+def read_config(kind: Kind, path: Path) -> Any:
+    """Read a configuration by its framework.
+
+    Raises:
+        ImportError: the framework is not installed.
+        ValueError: whatever the framework or the file raised, in one line.
+    """
+    module = importlib.import_module(kind.module)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the frameworks say at import is not about the configuration
+        importlib.import_module("detectron2.config" if kind.layout == "detectron2" else "mmcv")
+    try:
+        return module.read(path)
+    except Exception as error:  # the file is somebody's program
+        raise ValueError(f"{path}: cannot be read as a configuration: {one_line(error)}") from error
+
+
+def repair(
+    kind: Kind, path: Path, weights: Weights, allow: Sequence[str], gpus: int | None, out: Path
+) -> list[Finding]:
+    """Write ``path`` without its findings to ``out``, and return what is left in what was written.
+
+    Raises:
+        ValueError: a suffix that the kind is not written with, ``out`` is ``path``, or a
+            configuration that its framework cannot dump; nothing is written.
+    """
+    module = importlib.import_module(kind.module)
+    if out.suffix not in module.SUFFIXES:
+        raise ValueError(f"{out}: this kind is written as {' or '.join(module.SUFFIXES)}; name the output so")
+    if out.exists() and out.samefile(path):
+        raise ValueError(f"{out}: is the configuration itself, which keeps its comments; name another file")
+    cfg = read_config(kind, path)
+    changes: dict[str, Any] = {}
+    for _ in range(MAX_PASSES):
+        step = _fixes(lint(kind, cfg, weights, gpus), allow)
+        if not step:
+            break
+        module.apply(cfg, step)
+        changes |= step
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{os.getpid()}.{out.name}")
+    try:
+        module.write(path, cfg, changes, temporary)
+        left = lint(kind, read_config(kind, temporary), weights, gpus)
+        stuck = _fixes(left, allow)
+        if stuck:
+            raise ValueError(f"{path}: {', '.join(stuck)} did not take its value; change it by hand")
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return left
+
+
+def _fixes(findings: Sequence[Finding], allow: Sequence[str]) -> dict[str, Any]:
+    return {
+        setting: value
+        for finding in findings
+        if not any(concerns(entry, finding) for entry in allow)
+        for setting, value in finding.fix
+    }
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's type and message without line breaks."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

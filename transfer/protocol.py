@@ -1,0 +1,100 @@
+"""What linters compare a configuration with: networks, pixels, the published training protocol.
+
+Sources: MoCo's ``detection/configs`` (facebookresearch/moco at 7397dfe), detectron2's
+``Base-RCNN-C4.yaml``, mmtrack 0.14's packaged configurations.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transfer.backbone.architecture import ARCHS, Arch
+from transfer.backbone.contract import BackboneInfo
+from transfer.findings import Finding
+
+PIXEL_TOLERANCE = 0.05  # of a mean or deviation in 0..255: 123.68 is 123.675
+RATIO_TOLERANCE = 0.01  # of learning rates and lengths
+TRAINED_NORMS = ("BN", "SyncBN", "nnSyncBN", "naiveSyncBN", "naiveSyncBN_N")  # detectron2's names
+PUBLISHED_NORM = "naiveSyncBN"  # MoCo's Base-RCNN-C4-BN.yaml; plain batch norm in a single process
+
+
+def framework_network(arch: str) -> Arch | None:
+    """What detectron2 and mmdet must build for these weights; None where their ResNets cannot be it.
+
+    Both have one stem, 7x7 with max pooling, so the small stem for CIFAR images exists in neither.
+    """
+    network = ARCHS.get(arch)
+    return None if network is None or network.cifar_stem else network
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A published schedule in iterations of :data:`BATCH` images."""
+
+    name: str
+    datasets: str  # pattern of detectron2's names of training sets
+    iterations: int
+    steps: tuple[int, ...]
+    warmup: int
+
+    def scaled(self, batch: float) -> Schedule:
+        """The same number of images in batches of another size."""
+        factor = BATCH / batch
+        return Schedule(
+            f"{self.name} at batch {batch:g}",
+            self.datasets,
+            round(self.iterations * factor),
+            tuple(round(step * factor) for step in self.steps),
+            round(self.warmup * factor),
+        )
+
+
+BATCH, RATE = 16, 0.02  # over all devices
+SCHEDULES = (
+    Schedule("COCO 1x", r"coco_2017_train", 90_000, (60_000, 80_000), 1000),
+    Schedule("COCO 2x", r"coco_2017_train", 180_000, (120_000, 160_000), 1000),
+    Schedule("VOC 24k", r"voc_2007_trainval voc_2012_train(val)?", 24_000, (18_000, 22_000), 100),
+)
+
+
+def published_schedule(datasets: Sequence[str], iterations: float, batch: float) -> Schedule | None:
+    """The published schedule of these training sets whose length is nearest, scaled to the batch."""
+    names = " ".join(sorted(datasets))
+    fitting = [s.scaled(batch) for s in SCHEDULES if re.fullmatch(s.datasets, names)]
+    return min(fitting, key=lambda s: abs(math.log(s.iterations / max(iterations, 1))), default=None)
+
+
+def off_ratio(found: float, expected: float) -> bool:
+    """Whether a rate or a length is not the expected one."""
+    return not math.isclose(found, expected, rel_tol=RATIO_TOLERANCE)
+
+
+def pixel_findings(found: dict[str, Any], settings: dict[str, str], info: BackboneInfo) -> list[Finding]:
+    """Compare ``order``, ``mean`` and ``std``, where ``settings`` names where each is set.
+
+    Args:
+        found: values for pixels in 0..255; a key that is absent is not compared.
+        settings: dotted setting of each key of ``found``.
+        info: what the weights were trained on.
+    """
+    findings = []
+    if "order" in found and found["order"] != info.pixel_order:
+        fix = ((settings["order"], info.pixel_order),)
+        findings.append(Finding("channel-order", settings["order"], found["order"], info.pixel_order, fix))
+    for key, values in (("mean", info.mean()), ("std", info.std())):
+        expected = [round(255.0 * value, 4) for value in values]
+        if key in found and not same_pixels(found[key], expected):
+            fix = ((settings[key], expected),)  # type: ignore[assignment]
+            findings.append(Finding(f"pixel-{key}", settings[key], found[key], expected, fix))
+    return findings
+
+
+def same_pixels(found: Sequence[float], expected: Sequence[float]) -> bool:
+    """Whether two means or deviations in 0..255 are the same figures, written with other precision."""
+    return len(found) == len(expected) and all(
+        abs(a - b) <= PIXEL_TOLERANCE for a, b in zip(found, expected, strict=True)
+    )
