@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet, read_backbone, write_backbone
+from transfer.backbone.architecture import empty_resnet
+from transfer.backbone.contract import Backbone, BackboneInfo, read_backbone, write_backbone
 
 
 def write_digits(data_dir: Path, num_train: int, num_val: int, num_classes: int = 10) -> Path:

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet, read_backbone, write_backbone
+from transfer.backbone.architecture import empty_resnet
+from transfer.backbone.contract import Backbone, BackboneInfo, read_backbone, write_backbone
 
 DETECTRON2 = [
     pytest.mark.detectron2,

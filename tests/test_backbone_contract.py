@@ -13,16 +13,9 @@ from safetensors.torch import save_file
 from pretrain.config import Config, DataConfig, ModelConfig
 from pretrain.export import write_backbone as write_pretrained
 from pretrain.network import MEC
-from transfer.backbone.contract import (
-    ARCHS,
-    BackboneInfo,
-    build_resnet,
-    empty_resnet,
-    read_backbone,
-    stage_features,
-    write_backbone,
-)
-from transfer.backbone.sources import write_random
+from transfer.backbone.architecture import ARCHS, empty_resnet, stage_features
+from transfer.backbone.contract import BackboneInfo, build_resnet, read_backbone, write_backbone
+from transfer.backbone.load import write_random
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 import torch
 from detect_scene import DETECTRON2, make_backbone, rename_tensor
 
-from transfer.backbone.contract import STAGES, Backbone, build_resnet, stage_features
+from transfer.backbone.architecture import STAGES, stage_features
+from transfer.backbone.contract import Backbone, build_resnet
 from transfer.backbone.targets import write_detectron2
 
 pytestmark = DETECTRON2

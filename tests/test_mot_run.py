@@ -8,7 +8,8 @@ import pytest
 import torch
 from mot_scene import FRAMEWORK_WARNINGS, walk, write_scene
 
-from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet, read_backbone, write_backbone
+from transfer.backbone.architecture import empty_resnet
+from transfer.backbone.contract import Backbone, BackboneInfo, read_backbone, write_backbone
 from transfer.report.rows import Measurement
 from transfer.track.mot import Config, Source, prepare, run
 
@@ -88,7 +89,7 @@ def test_a_configuration_that_would_download_is_refused(tmp_path: Path) -> None:
     text = Path(config.tracker_config).read_text()
     config.tracker_config = str(tmp_path / "tracker.py")
     Path(config.tracker_config).write_text(text + "load_from = 'https://example.org/detector.pth'\n")
-    with pytest.raises(ValueError, match=r"tracker\.py: names a download"):
+    with pytest.raises(ValueError, match=r"(?s)tracker\.py: .*pretrained-url: load_from=https://example"):
         resolve(config, make_backbone(tmp_path), tmp_path)
 
 

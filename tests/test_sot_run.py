@@ -10,7 +10,8 @@ import pytest
 import torch
 from sot_scene import FRAMEWORK_WARNINGS, write_sequence
 
-from transfer.backbone.contract import Backbone, BackboneInfo, empty_resnet
+from transfer.backbone.architecture import empty_resnet
+from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.track.sot import Config, evaluate, run
 from transfer.track.sot_config import resolve
 from transfer.track.sot_guards import FrameGuard, register_loss_guard

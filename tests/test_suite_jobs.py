@@ -9,7 +9,7 @@ from checkpoints import write_mec_checkpoint
 from tiny_set import write_knn_config, write_tiny_set
 
 from transfer.backbone.contract import read_backbone
-from transfer.backbone.sources import write_random
+from transfer.backbone.load import write_random
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
 from transfer.suite.backbones import contract_file, prepare_backbones

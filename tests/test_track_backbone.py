@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from transfer.backbone.contract import STAGES, Backbone, BackboneInfo, empty_resnet
+from transfer.backbone.architecture import ARCHS, STAGES, empty_resnet
+from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.backbone.targets import write_mmcv
 from transfer.backbone.verify import compare_features, probe_images, reference_features
-from transfer.track.backbone import assert_loaded, features, image_norm, resnet_depth, stage_channels
+from transfer.track.backbone import assert_loaded, features, image_norm, mmdet_resnet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:On January 1, 2023, MMCV will release:UserWarning"),  # on import
@@ -45,7 +46,8 @@ def test_features_are_torchvisions(arch: str, tmp_path: Path) -> None:
     write_mmcv(backbone, tmp_path / "b.pth")
     images = probe_images()
     found = features(tmp_path / "b.pth", backbone.info, images)
-    errors = compare_features(reference_features(backbone, images), found)  # raises beyond 1e-5
+    # raises beyond 1e-5
+    errors = compare_features(reference_features(backbone.state, arch, images), found)
     assert [error.stage for error in errors] == list(STAGES)
 
 
@@ -88,14 +90,25 @@ def test_a_single_changed_value_is_found() -> None:
 
 
 def test_the_cifar_stem_is_refused_in_a_sentence() -> None:
-    assert resnet_depth("resnet18") == 18
+    assert mmdet_resnet("resnet18") == {"type": "ResNet", "depth": 18}
     with pytest.raises(ValueError, match="7x7 stem"):
-        resnet_depth("resnet18-cifar")
+        mmdet_resnet("resnet18-cifar")
+
+
+def test_groups_make_a_resnext_and_a_wide_network_is_refused() -> None:
+    assert mmdet_resnet("resnext101_32x8d") == {
+        "type": "ResNeXt",
+        "depth": 101,
+        "groups": 32,
+        "base_width": 8,
+    }
+    with pytest.raises(ValueError, match="get wider only together with groups"):
+        mmdet_resnet("wide_resnet50_2")
 
 
 def test_channels_follow_the_block() -> None:
-    assert stage_channels(34) == (64, 128, 256, 512)
-    assert stage_channels(50) == (256, 512, 1024, 2048)
+    assert ARCHS["resnet34"].channels == (64, 128, 256, 512)
+    assert ARCHS["resnet50"].channels == (256, 512, 1024, 2048)
 
 
 def test_pixels_are_scaled_to_255_and_ordered() -> None:

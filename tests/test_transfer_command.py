@@ -8,7 +8,7 @@ import pytest
 from tiny_set import write_knn_config, write_tiny_set
 
 from transfer.__main__ import main
-from transfer.backbone.sources import write_random
+from transfer.backbone.load import write_random
 from transfer.report.rows import read_rows
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from transfer.backbone.convert import main
+from transfer.backbone.command import main
 
 if __name__ == "__main__":
     sys.exit(main("detectron2"))

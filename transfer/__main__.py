@@ -67,12 +67,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
     try:
         if args.command == "random":
-            from transfer.backbone.sources import write_random
+            from transfer.backbone.load import write_random
 
             write_random(args.out, args.arch, args.seed)
             return 0
         if args.command == "import":
-            from transfer.backbone.sources import import_checkpoint
+            from transfer.backbone.load import import_checkpoint
 
             import_checkpoint(
                 args.checkpoint,

@@ -8,28 +8,18 @@ loads weights.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-STAGES = ("res2", "res3", "res4", "res5")  # outputs of layer1..layer4, strides 4, 8, 16, 32
-ARCHS: dict[str, str] = {  # contract name -> torchvision builder
-    "resnet18": "resnet18",
-    "resnet34": "resnet34",
-    "resnet50": "resnet50",
-    "resnet101": "resnet101",
-    "resnet152": "resnet152",
-    "resnet18-cifar": "resnet18",  # 3x3 stem of stride 1 and no max pooling (MEC App. B)
-}
-FEATURE_DIMS = {arch: 512 if arch.startswith(("resnet18", "resnet34")) else 2048 for arch in ARCHS}
+from transfer.backbone.architecture import empty_resnet, expected_shapes
+from transfer.backbone.checkpoint import file_sha256
 
 
 @dataclass(frozen=True)
@@ -47,6 +37,7 @@ class BackboneInfo:
     pixel_order: str = "RGB"
     pixel_mean: str = "0.485,0.456,0.406"  # for pixels in 0..1
     pixel_std: str = "0.229,0.224,0.225"
+    layout: str = ""  # a key of sources.LAYOUTS, "" where no checkpoint was converted
 
     def mean(self) -> tuple[float, ...]:
         """Per-channel mean for pixels in 0..1, in ``pixel_order``."""
@@ -58,30 +49,28 @@ class BackboneInfo:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How a checkpoint was read, for the reader of a conversion's report."""
+
+    container: str  # how the file is packed, and where in it the backbone lay
+    other_branches: tuple[str, ...]  # that could have been taken instead
+    num_beside: int  # tensors of the file that are no part of the branch
+    ignored: tuple[str, ...]  # prefixes that the user declared to be no backbone
+    changes: tuple[str, ...]  # what is not as in the file: counters set to 0, half precision widened
+
+
+@dataclass(frozen=True)
 class Backbone:
-    """A backbone read from a contract file."""
+    """A backbone read from a contract file, or from a checkpoint on its way into one."""
 
     info: BackboneInfo
     state: dict[str, Tensor]
-    sha256: str  # of the contract file
+    sha256: str  # of the file
     path: Path
+    origin: Origin | None = None  # None for a contract file
 
 
-def empty_resnet(arch: str) -> nn.Module:
-    """A torchvision ResNet without its classification head: ``(B, 3, H, W) -> (B, D)``.
-
-    Raises:
-        ValueError: an arch that is not in :data:`ARCHS`.
-    """
-    if arch not in ARCHS:
-        raise ValueError(f"arch {arch!r} is unknown; known: {', '.join(ARCHS)}")
-    model = getattr(torchvision.models, ARCHS[arch])(weights=None)
-    model.fc = nn.Identity()
-    if arch.endswith("-cifar"):
-        model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
-        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
-        model.maxpool = nn.Identity()
-    return model  # type: ignore[no-any-return]
+REQUIRED = {f.name for f in fields(BackboneInfo)} - {"layout"}  # of a contract file's header
 
 
 def build_resnet(backbone: Backbone) -> nn.Module:
@@ -91,31 +80,19 @@ def build_resnet(backbone: Backbone) -> nn.Module:
     return model.eval()
 
 
-def stage_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Features after each stage of a torchvision ResNet, keyed by :data:`STAGES`."""
-    x = model.maxpool(model.relu(model.bn1(model.conv1(images))))  # type: ignore[operator]
-    features = {}
-    for stage, layer in zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True):
-        x = getattr(model, layer)(x)
-        features[stage] = x
-    return features
-
-
 def check_state(state: dict[str, Tensor], arch: str) -> None:
     """Refuse a state that is not exactly the backbone of ``arch``.
 
     Raises:
         ValueError: names every missing, unexpected, wrongly shaped or non-finite tensor.
     """
-    expected = empty_resnet(arch).state_dict()
-    missing = [f"  - missing {key} {tuple(expected[key].shape)}" for key in expected if key not in state]
+    expected = expected_shapes(arch)
+    missing = [f"  - missing {key} {expected[key]}" for key in expected if key not in state]
     unexpected = [f"  + unexpected {key} {tuple(state[key].shape)}" for key in state if key not in expected]
     wrong = []
     for key, tensor in state.items():
-        if key in expected and tensor.shape != expected[key].shape:
-            wrong.append(
-                f"  ! {key}: expected shape {tuple(expected[key].shape)}, found {tuple(tensor.shape)}"
-            )
+        if key in expected and tuple(tensor.shape) != expected[key]:
+            wrong.append(f"  ! {key}: expected shape {expected[key]}, found {tuple(tensor.shape)}")
         elif not torch.isfinite(tensor).all():
             wrong.append(f"  ! {key}: holds NaN or infinity")
     if missing or unexpected or wrong:
@@ -130,11 +107,13 @@ def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> 
     """Write a contract file atomically, after :func:`check_state`."""
     check_state(state, info.arch)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = sort_header(save({key: value.contiguous().cpu() for key, value in state.items()}, asdict(info)))
+    header = {key: value for key, value in asdict(info).items() if value or key != "layout"}
+    head, data = sort_header(save({key: value.contiguous().cpu() for key, value in state.items()}, header))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as handle:
-            handle.write(content)
+            handle.write(head)
+            handle.write(data)
             handle.flush()
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -142,8 +121,8 @@ def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> 
         temporary.unlink(missing_ok=True)
 
 
-def sort_header(content: bytes) -> bytes:
-    """The same safetensors file with its metadata in sorted order.
+def sort_header(content: bytes) -> tuple[bytes, memoryview]:
+    """The same safetensors file with its metadata in sorted order: the header and what follows it.
 
     The library writes the metadata in a random order; sorted, equal backbones are equal files and
     the digest in every row identifies what it says.
@@ -153,7 +132,7 @@ def sort_header(content: bytes) -> bytes:
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the format aligns the data to 8 bytes
-    return len(text).to_bytes(8, "little") + text + content[8 + size :]
+    return len(text).to_bytes(8, "little") + text, memoryview(content)[8 + size :]
 
 
 def read_backbone(path: Path) -> Backbone:
@@ -172,24 +151,14 @@ def read_backbone(path: Path) -> Backbone:
             state = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    names = {field.name for field in fields(BackboneInfo)}
-    if not names <= header.keys():
+    if lacking := REQUIRED - header.keys():
         raise ValueError(
-            f"{path}: the header lacks {sorted(names - header.keys())}; this is not a backbone contract "
+            f"{path}: the header lacks {sorted(lacking)}; this is not a backbone contract "
             "file. Turn other checkpoints into one with `python -m transfer import`."
         )
-    info = BackboneInfo(**{name: header[name] for name in names})
+    info = BackboneInfo(**{f.name: header[f.name] for f in fields(BackboneInfo) if f.name in header})
     try:
         check_state(state, info.arch)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return Backbone(info, state, file_sha256(path), path)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex digest of a file's bytes, read in chunks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -1,247 +1,261 @@
-"""Formats in: any supported checkpoint becomes a :class:`~transfer.backbone.contract.Backbone`.
+"""Layouts in: which tensors of a checkpoint are the backbone, for every code base we know.
 
-A layout is a literal entry in :data:`LAYOUTS`. Nothing from a file is executed: pickles are read
-with ``weights_only=True``. Every tensor of a checkpoint must be accounted for, either as part of
-the chosen branch or as something the layout is known to carry besides; otherwise it is refused.
+A layout is a literal entry in :data:`LAYOUTS`. Tensors are addressed by path, for example
+``state_dict/encoder.conv1.weight``, with a leading ``module.`` (DistributedDataParallel) or ``_orig_mod.``
+(torch.compile) of a whole container taken off. Each tensor of a file must be accounted for: as part of
+a branch, or as something that the layout is known to carry besides. One that is not makes the layout unfit.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
-import zipfile
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
-from transfer import __version__
-from transfer.backbone.contract import (
-    Backbone,
-    BackboneInfo,
-    check_state,
-    empty_resnet,
-    file_sha256,
-    read_backbone,
-    write_backbone,
-)
+from transfer.backbone.naming import DETECTRON2, SEQUENTIAL, TORCHVISION, TRANSFORMERS
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a checkpoint keeps its backbone.
+    """Where a code base keeps its backbone.
 
-    ``branches`` maps a branch name to the prefix of its tensors, the default branch first;
-    ``beside`` lists the prefixes of tensors that are known not to belong to any backbone.
+    Attributes:
+        method: who trained it, as far as the layout tells; a row's ``method`` unless the user says better.
+        branches: branch name -> prefixes of its tensors; the first is what the code base evaluates.
+        beside: prefixes of tensors that belong to no backbone. The longest prefix that fits a key decides.
+        containers: where the prefixes start, tried in order; one that begins with ``/`` starts at the top.
+        marks: prefixes of tensors or values that must occur, ``a|b`` one of them; they tell layouts apart.
+        names: the naming below a branch's prefix.
+        repeats: prefix -> prefix of the same tensors, for modules that are registered twice.
+        cifar_stem: whether a 3x3 stem is padded by 1, as the contract's is. Its shape does not tell.
+        epoch: path of the epoch counter, and what to add to it for the number of epochs done.
     """
 
     method: str
-    branches: dict[str, str]
+    branches: dict[str, tuple[str, ...]]
     beside: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ("state_dict/",)
+    marks: tuple[str, ...] = ()
+    names: dict[str, str] = field(default_factory=lambda: TORCHVISION)
+    repeats: dict[str, str] = field(default_factory=dict)
+    cifar_stem: bool = True
+    epoch: tuple[str, int] = ("epoch", 0)
 
+
+ONLINE, TARGET = "online", "target"  # the trained network; its moving average or momentum encoder
 
 LAYOUTS: dict[str, Layout] = {
-    # The authors' main_pretrain.py saves DistributedDataParallel's state: online encoder,
-    # momentum target ("teacher") and predictor; the projector is the encoder's fc.
-    "mec": Layout(
+    "mec": Layout(  # xinliu20/MEC main_pretrain.py; the projector is the encoder's fc
         method="mec",
-        branches={"online": "module.encoder.", "target": "module.teacher."},
-        beside=("module.predictor.",),
+        branches={ONLINE: ("encoder.",), TARGET: ("teacher.",)},
+        beside=("predictor.",),
+        marks=("teacher.", "predictor."),
     ),
-    "torchvision": Layout(method="unknown", branches={"": ""}),
+    "simsiam": Layout(
+        method="simsiam", branches={ONLINE: ("encoder.",)}, beside=("predictor.",), marks=("predictor.",)
+    ),
+    "moco-v1": Layout(
+        method="moco-v1",
+        branches={ONLINE: ("encoder_q.",), TARGET: ("encoder_k.",)},
+        beside=("queue",),
+        marks=("encoder_q.fc.weight",),
+    ),
+    "moco-v2": Layout(
+        method="moco-v2",
+        branches={ONLINE: ("encoder_q.",), TARGET: ("encoder_k.",)},
+        beside=("queue",),
+        marks=("encoder_q.fc.0.weight",),
+    ),
+    "moco-v3": Layout(
+        method="moco-v3",
+        branches={ONLINE: ("base_encoder.",), TARGET: ("momentum_encoder.",)},
+        beside=("predictor.",),
+    ),
+    "byol": Layout(  # lucidrains/byol-pytorch: the learner keeps the network a second time, as net
+        method="byol",
+        branches={ONLINE: ("online_encoder.net.",), TARGET: ("target_encoder.net.",)},
+        beside=("online_encoder.projector.", "target_encoder.projector.", "online_predictor."),
+        containers=("", "state_dict/", "state_dict/learner.", "model_state_dict/"),
+        repeats={"net.": "online_encoder.net."},
+        epoch=("epoch", 1),  # Lightning's
+    ),
+    "simclr": Layout(  # sthalles/SimCLR
+        method="simclr", branches={"": ("backbone.",)}, marks=("backbone.fc.0.",)
+    ),
+    "swav": Layout(
+        method="swav",
+        branches={"": ("",)},
+        beside=("projection_head.", "prototypes.weight"),
+        containers=("state_dict/", ""),
+        marks=("prototypes.weight",),
+    ),
+    "deepcluster-v2": Layout(
+        method="deepcluster-v2",
+        branches={"": ("",)},
+        beside=("projection_head.", "prototypes.prototypes"),
+        containers=("state_dict/", ""),
+        marks=("prototypes.prototypes0.",),
+    ),
+    "barlow-twins": Layout(
+        method="barlow-twins",
+        branches={"": ("backbone.",)},
+        beside=("projector.", "bn."),
+        containers=("model/",),
+        marks=("projector.", "bn."),
+    ),
+    "vicreg": Layout(
+        method="vicreg",
+        branches={"": ("backbone.",)},
+        beside=("projector.",),
+        containers=("model/",),
+        marks=("projector.",),
+    ),
+    "dino": Layout(
+        method="dino",
+        branches={TARGET: ("teacher/backbone.",), ONLINE: ("student/backbone.",)},
+        beside=("teacher/head.", "student/head.", "dino_loss/"),
+        containers=("",),
+        marks=("teacher/", "student/"),
+    ),
+    "openselfsup": Layout(  # also DenseCL and mmselfsup before 0.11; the query encoder is registered twice
+        method="unknown",
+        branches={ONLINE: ("encoder_q.0.", "online_net.0."), TARGET: ("encoder_k.0.", "target_net.0.")},
+        beside=("encoder_q.", "encoder_k.", "online_net.", "target_net.", "queue", "head.", "neck."),
+        repeats={"backbone.": "encoder_q.0.|online_net.0."},
+        epoch=("meta/epoch", 0),
+    ),
+    "mmselfsup": Layout(  # 0.11 to 1.x, mmpretrain; from 1.0 on the momentum encoder has a "module." inside
+        method="unknown",
+        branches={
+            ONLINE: ("backbone.",),
+            TARGET: ("encoder_k.0.", "encoder_k.module.0.", "target_net.0.", "target_net.module.0."),
+        },
+        beside=("neck.", "head.", "encoder_k.", "target_net.", "queue", "data_preprocessor."),
+        marks=("encoder_k.|target_net.",),
+        epoch=("meta/epoch", 0),
+    ),
+    "openmmlab": Layout(  # mmcv, mmdet, mmcls, mmselfsup's methods of one network, and our own file
+        method="unknown",
+        branches={"": ("backbone.",)},
+        beside=("neck.", "head.", "rpn_head.", "roi_head.", "bbox_head.", "mask_head.", "data_preprocessor."),
+        marks=("/meta/",),
+        epoch=("meta/epoch", 0),
+    ),
+    "mmtrack": Layout(
+        method="unknown",
+        branches={"detector": ("detector.backbone.",), "reid": ("reid.backbone.",)},
+        beside=("detector.", "reid.", "motion.", "tracker."),
+        marks=("/meta/",),
+        epoch=("meta/epoch", 0),
+    ),
+    "vissl": Layout(
+        method="unknown",
+        branches={"": ("base_model/model/trunk/_feature_blocks.",)},
+        beside=("base_model/", "optimizer/", "loss/", "meters/", "/loss/"),
+        containers=("classy_state_dict/",),
+        epoch=("phase_idx", 1),
+    ),
+    "solo-learn": Layout(
+        method="unknown",
+        # "encoder" until 2021
+        branches={ONLINE: ("backbone.", "encoder."), TARGET: ("momentum_backbone.", "momentum_encoder.")},
+        beside=(
+            "classifier.",
+            "momentum_classifier.",
+            "projector.",
+            "momentum_projector.",
+            "predictor.",
+            "prototypes.",
+            "queue",
+        ),
+        marks=("classifier.",),
+        cifar_stem=False,  # it pads by 2
+        epoch=("epoch", 1),
+    ),
+    "lightly": Layout(  # nn.Sequential over the network's children, as its tutorials and examples have it
+        method="unknown",
+        branches={ONLINE: ("backbone.",), TARGET: ("backbone_momentum.",)},
+        beside=(
+            "projection_head.",
+            "projection_head_momentum.",
+            "prediction_head.",
+            "prototypes.",
+            "criterion.",
+        ),
+        names=SEQUENTIAL,
+        epoch=("epoch", 1),
+    ),
+    "lightly-benchmark": Layout(  # its benchmarks folder: the backbone keeps torchvision's names
+        method="unknown",
+        branches={ONLINE: ("backbone.",), TARGET: ("teacher_backbone.",)},
+        beside=("projection_head.", "prediction_head.", "teacher_projection_head.", "online_classifier."),
+        marks=("online_classifier.",),
+        epoch=("epoch", 1),
+    ),
+    "lightly-benchmark-momentum": Layout(  # MoCo and DINO there: "backbone" is the momentum encoder
+        method="unknown",
+        branches={TARGET: ("backbone.",), ONLINE: ("query_backbone.", "student_backbone.")},
+        beside=(
+            "projection_head.",
+            "query_projection_head.",
+            "student_projection_head.",
+            "online_classifier.",
+            "criterion.",
+        ),
+        marks=("online_classifier.", "query_backbone.|student_backbone."),
+        epoch=("epoch", 1),
+    ),
+    "timm": Layout(  # train.py with an average of the weights; without one it is torchvision's layout
+        method="unknown",
+        branches={ONLINE: ("state_dict/",), "ema": ("state_dict_ema/",)},
+        containers=("",),
+        marks=("state_dict_ema/",),
+        epoch=("epoch", 1),
+    ),
+    "torchvision": Layout(  # also timm's state dicts and the backbones that most code bases release
+        method="unknown",
+        branches={"": ("",)},
+        containers=("", "state_dict/", "model/", "model_state_dict/"),
+    ),
+    "huggingface": Layout(  # transformers' ResNetModel, alone or below a classifier
+        method="unknown",
+        branches={"": ("", "resnet.")},
+        beside=("classifier.",),
+        containers=("",),
+        names=TRANSFORMERS,
+    ),
+    "detectron2": Layout(  # FPN keeps the network in bottom_up; C4 keeps res5 in roi_heads
+        method="unknown",
+        branches={"": ("", "backbone.bottom_up.", "backbone.", "roi_heads.")},
+        beside=(
+            "backbone.fpn_",
+            "backbone.top_block.",
+            "proposal_generator.",
+            "roi_heads.box_",
+            "roi_heads.mask_",
+            "roi_heads.keypoint_",
+            "roi_heads.res5.norm.",
+            "stem.fc.",  # a head that MoCo's converter renames along with the backbone
+            "pixel_mean",
+            "pixel_std",
+        ),
+        containers=("model/",),
+        names=DETECTRON2,
+    ),
 }
 HEAD = "fc."  # below a branch's prefix: the projector or the classifier, never the backbone
-
-BLOCKS_TO_DEPTH = {  # (blocks per stage, bottleneck) -> ResNet depth
-    ((2, 2, 2, 2), False): 18,
-    ((3, 4, 6, 3), False): 34,
-    ((3, 4, 6, 3), True): 50,
-    ((3, 4, 23, 3), True): 101,
-    ((3, 8, 36, 3), True): 152,
-}
-
-
-def load_source(path: Path, source: str | None = None, branch: str | None = None) -> Backbone:
-    """Read a checkpoint of any known layout.
-
-    Args:
-        path: a contract file, a MEC checkpoint of the authors' code, or a torchvision state dict.
-        source: a key of :data:`LAYOUTS`; detected from the keys when None.
-        branch: which network of the checkpoint; the layout's first when None.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a checkpoint, no known layout or several, an unknown branch, or tensors
-            that are missing, unexpected, wrongly shaped, mapped twice or not finite.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint file")
-    if path.suffix == ".safetensors":
-        if source is not None or branch is not None:
-            raise ValueError(
-                f"{path}: a backbone contract file has one layout and one branch; "
-                "leave --source and --branch out"
-            )
-        return read_backbone(path)
-    content = _load_pickle(path)
-    tensors = _tensors(path, content)
-    name = source or _detect(path, tensors)
-    if name not in LAYOUTS:
-        raise ValueError(f"source {name!r} is unknown; known: {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[name]
-    chosen = next(iter(layout.branches)) if branch is None else branch
-    if chosen not in layout.branches:
-        raise ValueError(
-            f"{path}: layout {name} has no branch {chosen!r}; it has "
-            f"{', '.join(repr(b) for b in layout.branches)}"
-        )
-    try:
-        state = extract(tensors, layout, chosen)
-        arch = infer_arch(state)
-        check_state(state, arch)
-    except ValueError as error:
-        raise ValueError(f"{path} (layout {name}, branch {chosen or 'only'}): {error}") from error
-    epoch = content.get("epoch")
-    sha256 = file_sha256(path)
-    info = BackboneInfo(
-        method=layout.method,
-        arch=arch,
-        pretrain_data="",
-        pretrain_epochs=str(epoch) if isinstance(epoch, int) else "",
-        branch=chosen,
-        source_name=path.name,
-        source_sha256=sha256,
-        tool_version=__version__,
-    )
-    return Backbone(info, state, sha256, path)
-
-
-def extract(tensors: dict[str, Tensor], layout: Layout, branch: str) -> dict[str, Tensor]:
-    """The tensors of one branch under torchvision's names.
-
-    Raises:
-        ValueError: a tensor that neither the branch nor the layout accounts for, or no tensor at all.
-    """
-    prefix = layout.branches[branch]
-    others = [p for b, p in layout.branches.items() if b != branch] + list(layout.beside)
-    state: dict[str, Tensor] = {}
-    unaccounted = []
-    for key, tensor in tensors.items():
-        if prefix and any(key.startswith(other) for other in others):
-            continue
-        if not key.startswith(prefix):
-            unaccounted.append(key)
-            continue
-        name = key[len(prefix) :]
-        if not name.startswith(HEAD):
-            state[name] = tensor
-    if unaccounted:
-        raise ValueError(
-            f"{len(unaccounted)} tensors belong to no known part of this layout, first {unaccounted[0]!r}"
-        )
-    if not state:
-        raise ValueError(f"no backbone tensor found below the prefix {prefix!r}")
-    return state
-
-
-def infer_arch(state: dict[str, Tensor]) -> str:
-    """The contract's arch name, read from the tensors' names and shapes.
-
-    Raises:
-        ValueError: not a ResNet, or one of a depth that is not supported.
-    """
-    blocks = tuple(
-        len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")})
-        for stage in (1, 2, 3, 4)
-    )
-    depth = BLOCKS_TO_DEPTH.get((blocks, "layer1.0.conv3.weight" in state))  # type: ignore[arg-type]
-    if depth is None:
-        first = sorted(state)[0]
-        raise ValueError(f"no supported ResNet has {blocks} blocks in its stages (first tensor {first!r})")
-    stem = state.get("conv1.weight")
-    if stem is not None and stem.ndim == 4 and tuple(stem.shape[2:]) == (3, 3):
-        return f"resnet{depth}-cifar"
-    return f"resnet{depth}"
-
-
-def write_random(path: Path, arch: str, seed: int) -> None:
-    """Write a randomly initialised backbone: torchvision's own initialisation under ``seed``."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        state = empty_resnet(arch).state_dict()
-    info = BackboneInfo(
-        method="random",
-        arch=arch,
-        pretrain_data="none",
-        pretrain_epochs="random",
-        branch="",
-        source_name=f"torchvision initialisation, seed {seed}",
-        source_sha256="",
-        tool_version=__version__,
-    )
-    write_backbone(path, state, info)
-
-
-def import_checkpoint(
-    path: Path,
-    out: Path,
-    source: str | None = None,
-    branch: str | None = None,
-    *,
-    method: str | None = None,
-    pretrain_data: str | None = None,
-    pretrain_epochs: str | None = None,
-) -> Backbone:
-    """Turn any supported checkpoint into a contract file; what the file does not say, the caller may."""
-    backbone = load_source(path, source, branch)
-    said = {"method": method, "pretrain_data": pretrain_data, "pretrain_epochs": pretrain_epochs}
-    info = replace(backbone.info, **{key: value for key, value in said.items() if value is not None})
-    write_backbone(out, backbone.state, info)
-    return read_backbone(out)
-
-
-def _load_pickle(path: Path) -> dict[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the pickle's protocol; what matters is refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"{path}: refused: not a plain checkpoint of tensors and numbers; nothing in it was executed "
-            f"({reason})"
-        ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path}: not a readable checkpoint, truncated or of another kind ({error})"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a dictionary of tensors, found {type(content).__name__}")
-    return content
-
-
-def _tensors(path: Path, content: dict[str, Any]) -> dict[str, Tensor]:
-    container = content.get("state_dict", content)
-    if not isinstance(container, dict):
-        raise ValueError(f"{path}: 'state_dict' is no dictionary but {type(container).__name__}")
-    tensors = {key: value for key, value in container.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise ValueError(f"{path}: holds no tensors; top-level keys: {sorted(map(str, content))[:8]}")
-    return tensors
-
-
-def _detect(path: Path, tensors: dict[str, Tensor]) -> str:
-    found = [
-        name
-        for name, layout in LAYOUTS.items()
-        if all(f"{prefix}conv1.weight" in tensors for prefix in layout.branches.values())
-    ]
-    if len(found) != 1:
-        fits = f"it fits {', '.join(found)}; choose with --source" if found else "it fits none"
-        raise ValueError(
-            f"{path}: cannot tell the checkpoint's layout among {', '.join(LAYOUTS)}: {fits}. "
-            f"First keys: {', '.join(sorted(tensors)[:4])}"
-        )
-    return found[0]
+# Around the networks, in any layout: optimizer state, gradient scalers, schedules.
+AROUND = (
+    "optimizer",
+    "lr_scheduler",
+    "scheduler",
+    "param_scheduler",
+    "scaler",
+    "fp16_scaler",
+    "amp/",
+    "amp_scaler/",
+    "loops/",
+    "callbacks/",
+    "meta/",
+    "message_hub/",
+    "hyper_parameters/",
+)
+WRAPPERS = ("module.", "_orig_mod.")  # put before every key of a container by a wrapper module

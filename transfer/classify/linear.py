@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from transfer.backbone.contract import FEATURE_DIMS, Backbone
+from transfer.backbone.architecture import FEATURE_DIMS
+from transfer.backbone.contract import Backbone
 from transfer.classify.features import (
     assert_frozen,
     build_encoder,

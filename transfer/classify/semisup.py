@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from transfer.backbone.contract import FEATURE_DIMS, Backbone
+from transfer.backbone.architecture import FEATURE_DIMS
+from transfer.backbone.contract import Backbone
 from transfer.classify.features import build_encoder, choose_device, predict
 from transfer.classify.loop import Classifier, build_head, build_optimiser, fit, lr_factors, measure
 from transfer.data.folders import ImageSetConfig, ImageSplit, eval_batches, read_splits, train_batches

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import datasets, transforms
 
-from transfer.backbone.contract import file_sha256
+from transfer.backbone.checkpoint import file_sha256
 
 ARCHIVE_MARK = ".archive-sha256"  # in an unpacked folder: the digest of the archive it came from
 

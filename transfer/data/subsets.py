@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from transfer.backbone.contract import file_sha256
+from transfer.backbone.checkpoint import file_sha256
 from transfer.data.folders import ImageSplit
 
 

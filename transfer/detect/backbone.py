@@ -10,7 +10,6 @@ from the contract (:func:`bind`), and what the checkpoint loader only warns abou
 from __future__ import annotations
 
 import logging
-import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfer.backbone.contract import STAGES, BackboneInfo
+from transfer.backbone.architecture import ARCHS, STAGES
+from transfer.backbone.checkpoint import read_checkpoint
+from transfer.backbone.contract import BackboneInfo
 
-DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 # Keys that follow from the backbone; a detectron2 YAML that sets one is refused.
 BOUND = (
     "MODEL.WEIGHTS",
@@ -29,6 +29,8 @@ BOUND = (
     "MODEL.PIXEL_STD",
     "MODEL.RESNETS.DEPTH",
     "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    "MODEL.RESNETS.NUM_GROUPS",
+    "MODEL.RESNETS.WIDTH_PER_GROUP",
     "MODEL.RESNETS.STRIDE_IN_1X1",
     "INPUT.FORMAT",
 )
@@ -40,19 +42,27 @@ def bind(cfg: Any, info: BackboneInfo, weights_path: Path) -> None:
     Raises:
         ValueError: an arch that detectron2's ResNet cannot hold.
     """
-    if info.arch not in DEPTHS:
+    arch = ARCHS[info.arch]
+    if arch.cifar_stem:
         raise ValueError(
             f"arch {info.arch!r} does not exist in detectron2: its stem is a 7x7 convolution of stride 2 "
-            f"with max pooling. Expected one of {', '.join(DEPTHS)}; use the classification tasks instead."
+            "with max pooling; use the classification tasks instead."
         )
-    depth = DEPTHS[info.arch]
     cfg.MODEL.WEIGHTS = str(weights_path)
     cfg.MODEL.PIXEL_MEAN = [255.0 * value for value in info.mean()]  # detectron2 feeds pixels in 0..255
     cfg.MODEL.PIXEL_STD = [255.0 * value for value in info.std()]
-    cfg.MODEL.RESNETS.DEPTH = depth
-    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64 if depth < 50 else 256
+    cfg.MODEL.RESNETS.DEPTH = arch.depth
+    cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = arch.channels[0]
+    cfg.MODEL.RESNETS.NUM_GROUPS = arch.groups
+    cfg.MODEL.RESNETS.WIDTH_PER_GROUP = arch.width
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False  # torchvision strides in the 3x3
     cfg.INPUT.FORMAT = info.pixel_order
+
+
+def models(target: str, info: BackboneInfo) -> tuple[str, ...]:
+    """The detectors that a file is proven in. Detectron2's C4 head has bottleneck blocks only."""
+    del target
+    return ("fpn", "c4") if ARCHS[info.arch].bottleneck else ("fpn",)
 
 
 def features(
@@ -64,7 +74,7 @@ def features(
     ``DetectionCheckpointer``, name matching included, as in a user's training.
 
     Args:
-        weights_path: the ``.pkl`` written for detectron2.
+        weights_path: the ``.pkl`` or ``.pth`` written for detectron2.
         info: the contract header that the file was made from.
         images: ``(B, 3, H, W)``, already normalised; H and W multiples of 32.
         architecture: ``fpn`` (res2 to res5 in the backbone) or ``c4`` (res5 in the box head, which
@@ -100,8 +110,12 @@ def check_arrival(model: nn.Module, weights_path: Path) -> None:
         ValueError: names every backbone tensor that kept its initial value, every tensor of the
             file that found no place, and every tensor that differs.
     """
-    with weights_path.open("rb") as handle:
-        written = {key: torch.as_tensor(value) for key, value in pickle.load(handle)["model"].items()}
+    prefix = "model/"
+    written = {
+        key.removeprefix(prefix): tensor
+        for key, tensor in read_checkpoint(weights_path).tensors.items()
+        if key.startswith(prefix)
+    }
     state = _backbone_state(model)
     faults = [f"  - {key}: not in the file, left at its initial value" for key in state if key not in written]
     faults += [f"  + {key}: in the file, no such tensor in the model" for key in written if key not in state]
@@ -151,12 +165,14 @@ def _detector_settings(weights_path: Path, info: BackboneInfo, architecture: str
     bases = {"fpn": "Base-RCNN-FPN.yaml", "c4": "Base-RCNN-C4.yaml"}
     if architecture not in bases:
         raise ValueError(f"architecture {architecture!r} is none of {', '.join(bases)}")
-    if architecture == "c4" and DEPTHS.get(info.arch, 50) < 50:
+    if architecture not in models("detectron2", info):
         raise ValueError(f"detectron2's C4 head has bottleneck blocks only; {info.arch} needs fpn")
     cfg = model_zoo.get_config(bases[architecture])
     bind(cfg, info, weights_path)
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.RESNETS.NORM = "BN"
+    cfg.MODEL.ROI_BOX_HEAD.FC_DIM = 16  # 1024 by default; neck and heads take no part in a proof
+    cfg.MODEL.FPN.OUT_CHANNELS = 16  # 256 by default
     if architecture == "c4":
         cfg.MODEL.RESNETS.OUT_FEATURES = list(STAGES[:3])  # the default is the last of them alone
     return cfg

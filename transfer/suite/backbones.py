@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transfer.backbone.contract import Backbone, file_sha256, read_backbone
-from transfer.backbone.sources import import_checkpoint, write_random
+from transfer.backbone.checkpoint import file_sha256
+from transfer.backbone.contract import Backbone, read_backbone
+from transfer.backbone.load import import_checkpoint, write_random
 from transfer.suite.plan import Suite
 
 

@@ -7,7 +7,6 @@ train on a random backbone without anyone noticing. Nothing here trusts that log
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,30 +15,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transfer.backbone.contract import STAGES, BackboneInfo
+from transfer.backbone.architecture import ARCHS, STAGES
+from transfer.backbone.contract import BackboneInfo
 
 PREFIX = "backbone."  # of every key in the mmcv file, as in a whole detector's checkpoint
 
 
-def resnet_depth(arch: str) -> int:
-    """The ``depth`` of mmdet's ResNet that has the tensors of ``arch``.
+def mmdet_resnet(arch: str) -> dict[str, Any]:
+    """The settings of mmdet's backbone that has the tensors of ``arch``.
 
     Raises:
-        ValueError: an arch whose network mmdet's ResNet cannot be.
+        ValueError: an arch whose network mmdet's backbones cannot be.
     """
-    match = re.fullmatch(r"resnet(18|34|50|101|152)", arch)
-    if match is None:
+    shape = ARCHS[arch]
+    if shape.cifar_stem:
         raise ValueError(
-            f"{arch} cannot run inside mmdet: its ResNet has a 7x7 stem of stride 2 and max pooling. "
-            "Expected resnet18, 34, 50, 101 or 152; evaluate this backbone with knn, linear or semisup."
+            f"{arch} cannot run inside mmdet: its ResNet has a 7x7 stem of stride 2 and max pooling; "
+            "evaluate this backbone with knn, linear or semisup."
         )
-    return int(match[1])
-
-
-def stage_channels(depth: int) -> tuple[int, int, int, int]:
-    """Channels of res2 to res5: 64 to 512 for basic blocks, four times that for bottlenecks."""
-    factor = 1 if depth < 50 else 4
-    return (64 * factor, 128 * factor, 256 * factor, 512 * factor)
+    if shape.groups == 1 and shape.width != 64:
+        raise ValueError(
+            f"{arch} cannot run inside mmdet: its bottlenecks get wider only together with groups; "
+            "evaluate this backbone in detectron2, or with knn, linear or semisup."
+        )
+    if shape.groups > 1:
+        return {"type": "ResNeXt", "depth": shape.depth, "groups": shape.groups, "base_width": shape.width}
+    return {"type": "ResNet", "depth": shape.depth}
 
 
 def pretrained(weights_path: Path) -> dict[str, str]:
@@ -65,38 +66,44 @@ def image_norm(info: BackboneInfo) -> dict[str, Any]:
     }
 
 
-def features(weights_path: Path, info: BackboneInfo, images: Tensor) -> dict[str, Tensor]:
-    """Stage features of mmdet's own ResNet that loaded an mmcv file the way a user's config does.
+def models(target: str, info: BackboneInfo) -> tuple[str, ...]:
+    """The backbone that a file for ``mmcv`` (mmdet's) or ``mmtrack-sot`` is proven in."""
+    return ("SOTResNet",) if target == "mmtrack-sot" else (str(mmdet_resnet(info.arch)["type"]),)
+
+
+def features(weights_path: Path, info: BackboneInfo, images: Tensor, model: str = "") -> dict[str, Tensor]:
+    """Stage features of mmdet's or mmtrack's own backbone that loaded an mmcv file as a user's config does.
 
     Args:
         weights_path: an mmcv ``.pth`` (``state_dict`` under the prefix ``backbone.``).
         info: the contract's header; says which depth to build.
         images: ``(B, 3, H, W)`` normalised pixels in the order of ``info``.
+        model: ``SOTResNet`` for mmtrack's, else mmdet's backbone of this arch.
 
     Returns:
-        ``res2`` to ``res5``: ``(B, C, H/4, W/4)`` to ``(B, C, H/32, W/32)``, in eval mode.
+        ``res2`` to ``res5``: ``(B, C, H/4, W/4)`` to ``(B, C, H/32, W/32)``, in eval mode; SOTResNet's
+        res4 and res5 have res3's size.
 
     Raises:
-        ValueError: an arch that mmdet's ResNet cannot be, or a file whose tensors did not all arrive.
+        ValueError: an arch that the framework lacks, or a file whose tensors did not all arrive.
     """
+    if model == "SOTResNet":
+        import mmtrack.models  # noqa: F401 - registers SOTResNet
+
+        settings = {"type": "SOTResNet", "depth": 50, "strides": (1, 2, 1, 1), "dilations": (1, 1, 2, 4)}
+    else:
+        settings = mmdet_resnet(info.arch)
     from mmdet.models.builder import build_backbone
 
-    depth = resnet_depth(info.arch)
-    model = build_backbone(
-        {
-            "type": "ResNet",
-            "depth": depth,
-            "style": "pytorch",
-            "out_indices": (0, 1, 2, 3),
-            "init_cfg": pretrained(weights_path),
-        }
+    network = build_backbone(
+        {**settings, "style": "pytorch", "out_indices": (0, 1, 2, 3), "init_cfg": pretrained(weights_path)}
     )
     with quiet():
-        model.init_weights()
-    assert_loaded(model, read_mmcv_state(weights_path), str(weights_path))
-    model.eval()
+        network.init_weights()
+    assert_loaded(network, read_mmcv_state(weights_path), str(weights_path))
+    network.eval()
     with torch.inference_mode():
-        return dict(zip(STAGES, model(images), strict=True))
+        return dict(zip(STAGES, network(images), strict=True))
 
 
 def read_mmcv_state(weights_path: Path) -> dict[str, Tensor]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
-from transfer.track.backbone import assert_loaded, image_norm, pretrained, quiet, resnet_depth, stage_channels
+from transfer.findings import Weights, refuse
+from transfer.track.backbone import assert_loaded, image_norm, mmdet_resnet, pretrained, quiet
+from transfer.track.lint import find
 
 if TYPE_CHECKING:
     from transfer.track.mot import Config
@@ -20,7 +23,8 @@ def resolve_config(config: Config, backbone: Backbone, train_json: Path, test_js
 
     Raises:
         FileNotFoundError: no such tracker configuration.
-        ValueError: the result would download weights.
+        ValueError: the result contradicts the backbone or the published protocol, for example by
+            downloading weights, and ``config.allow`` does not name it.
     """
     from mmcv import Config as MMConfig
     from mmdet.utils import get_device
@@ -28,25 +32,22 @@ def resolve_config(config: Config, backbone: Backbone, train_json: Path, test_js
     cfg = MMConfig.fromfile(config.tracker_config)
     weights_path = out / "backbone.pth"
     write_mmcv(backbone, weights_path)
-    depth = resnet_depth(backbone.info.arch)
-    channels = stage_channels(depth)
-    cfg.model.detector.backbone.update(depth=depth, init_cfg=pretrained(weights_path))
+    network = {**mmdet_resnet(backbone.info.arch), "init_cfg": pretrained(weights_path)}
+    channels = ARCHS[backbone.info.arch].channels
+    cfg.model.detector.backbone.update(network)
     cfg.model.detector.neck.in_channels = list(channels)
     cfg.model.detector.rpn_head.anchor_generator.scales = [config.anchor_scale]
     cfg.model.detector.test_cfg.rcnn.max_per_img = config.max_boxes
     cfg.model.tracker.obj_score_thr = config.score_threshold
     if cfg.model.get("reid") is not None:
-        cfg.model.reid.backbone.update(depth=depth, init_cfg=pretrained(weights_path))
+        cfg.model.reid.backbone.update(network)
         cfg.model.reid.head.in_channels = channels[-1]
     cfg.optimizer.lr = config.learning_rate
     cfg.lr_config.warmup_iters = config.warmup_iterations
     cfg.runner = {"type": "IterBasedRunner", "max_iters": config.iterations}
     cfg.data = _data(config, image_norm(backbone.info), train_json, test_json)
     cfg.update(work_dir=str(out), seed=config.seed, device=get_device(), gpu_ids=[0])
-    if "://" in cfg.pretty_text:
-        raise ValueError(
-            f"{config.tracker_config}: names a download; every weight must come from the backbone"
-        )
+    refuse(find(cfg, Weights.at(weights_path, backbone.info)), config.allow, config.tracker_config)
     cfg.dump(str(out / "mmtrack.py"))
     return cfg
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import BackboneInfo
-from transfer.track.backbone import image_norm, pretrained, resnet_depth, stage_channels
+from transfer.findings import Weights, refuse
+from transfer.track.backbone import image_norm, mmdet_resnet, pretrained
+from transfer.track.lint import find
 
 
 def resolve(
@@ -17,6 +20,7 @@ def resolve(
     weights_path: Path,
     seed: int,
     work_dir: Path,
+    allow: Sequence[str] = (),
 ) -> Any:
     """An ``mmcv.Config`` ready for mmtrack's training and test functions.
 
@@ -27,11 +31,12 @@ def resolve(
         weights_path: mmcv file with the backbone.
         seed: of sampling, augmentation and the head's initialisation.
         work_dir: where mmtrack may write.
+        allow: findings of the lint that are meant.
 
     Raises:
         FileNotFoundError: no such configuration.
-        ValueError: an option that names nothing in the file, a URL left in the configuration, or a
-            pipeline without the normalisation that the backbone needs.
+        ValueError: an option that names nothing in the file, a pipeline without the normalisation
+            that the backbone needs, or a setting that contradicts the backbone, for example a URL.
     """
     from mmcv import Config
 
@@ -45,11 +50,9 @@ def resolve(
         _require_key(config, key, mmtrack_config)
     config.merge_from_dict(flat)
 
-    depth = resnet_depth(info.arch)
     backbone = config.model.backbone
-    backbone.depth = depth
-    backbone.init_cfg = pretrained(weights_path)
-    channels = stage_channels(depth)
+    backbone.update(mmdet_resnet(info.arch), init_cfg=pretrained(weights_path))
+    channels = ARCHS[info.arch].channels
     config.model.neck.in_channels = [channels[index] for index in backbone.out_indices]
     for split in ("train", "test"):
         if _fill_normalisation(config.data[split].pipeline, image_norm(info)) != 1:
@@ -60,22 +63,8 @@ def resolve(
     config.seed = seed
     config.work_dir = str(work_dir)
     config.gpu_ids = [0]  # mmtrack's name for "one process"; without CUDA it runs on the CPU
-    refuse_urls(config, mmtrack_config)
+    refuse(find(config, Weights.at(weights_path, info)), allow, str(mmtrack_config))
     return config
-
-
-def refuse_urls(config: Any, mmtrack_config: Path) -> None:
-    """Refuse a configuration that could download weights in place of the backbone under test.
-
-    Raises:
-        ValueError: names every key that holds a URL or a model-zoo scheme, and the value.
-    """
-    found = [f"{key}={value}" for key, value in _leaves(config) if "://" in str(value)]
-    if found:
-        raise ValueError(
-            f"{mmtrack_config}: the backbone under test is the only source of weights, yet the configuration "
-            f"names {', '.join(found)}; remove it"
-        )
 
 
 def _require_key(config: Any, dotted: str, mmtrack_config: Path) -> None:

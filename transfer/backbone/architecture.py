@@ -1,0 +1,123 @@
+"""The ResNets that a backbone can be, told from the shapes of its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+STAGES = ("res2", "res3", "res4", "res5")  # outputs of layer1..layer4, strides 4, 8, 16, 32
+
+
+@dataclass(frozen=True)
+class Arch:
+    """What tells one ResNet from another.
+
+    Attributes:
+        depth: 18, 34, 50, 101 or 152.
+        blocks: residual blocks in each stage.
+        groups: of the 3x3 convolution of a bottleneck (He et al. 2015: 1; Xie et al. 2017: 32 or 64).
+        width: channels per group of that convolution in the first stage.
+        builder: torchvision's function.
+        cifar_stem: a 3x3 stem of stride 1 and no max pooling (MEC App. B) instead of 7x7, stride 2.
+    """
+
+    depth: int
+    blocks: tuple[int, int, int, int]
+    builder: str
+    groups: int = 1
+    width: int = 64
+    cifar_stem: bool = False
+
+    @property
+    def bottleneck(self) -> bool:
+        """Blocks of three convolutions (depth 50 and more) rather than two."""
+        return self.depth >= 50
+
+    @property
+    def channels(self) -> tuple[int, int, int, int]:
+        """Channels of res2 to res5."""
+        factor = 4 if self.bottleneck else 1
+        return (64 * factor, 128 * factor, 256 * factor, 512 * factor)
+
+
+ARCHS: dict[str, Arch] = {
+    "resnet18": Arch(18, (2, 2, 2, 2), "resnet18"),
+    "resnet34": Arch(34, (3, 4, 6, 3), "resnet34"),
+    "resnet50": Arch(50, (3, 4, 6, 3), "resnet50"),
+    "resnet101": Arch(101, (3, 4, 23, 3), "resnet101"),
+    "resnet152": Arch(152, (3, 8, 36, 3), "resnet152"),
+    "resnext50_32x4d": Arch(50, (3, 4, 6, 3), "resnext50_32x4d", groups=32, width=4),
+    "resnext101_32x8d": Arch(101, (3, 4, 23, 3), "resnext101_32x8d", groups=32, width=8),
+    "resnext101_64x4d": Arch(101, (3, 4, 23, 3), "resnext101_64x4d", groups=64, width=4),
+    "wide_resnet50_2": Arch(50, (3, 4, 6, 3), "wide_resnet50_2", width=128),
+    "wide_resnet101_2": Arch(101, (3, 4, 23, 3), "wide_resnet101_2", width=128),
+    "resnet18-cifar": Arch(18, (2, 2, 2, 2), "resnet18", cifar_stem=True),
+}
+FEATURE_DIMS = {name: arch.channels[-1] for name, arch in ARCHS.items()}
+
+
+def empty_resnet(arch: str) -> nn.Module:
+    """A torchvision ResNet without its classification head: ``(B, 3, H, W) -> (B, D)``.
+
+    Raises:
+        ValueError: an arch that is not in :data:`ARCHS`.
+    """
+    if arch not in ARCHS:
+        raise ValueError(f"arch {arch!r} is unknown; known: {', '.join(ARCHS)}")
+    model = getattr(torchvision.models, ARCHS[arch].builder)(weights=None)
+    model.fc = nn.Identity()
+    if ARCHS[arch].cifar_stem:
+        model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+        nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
+        model.maxpool = nn.Identity()
+    return model  # type: ignore[no-any-return]
+
+
+@lru_cache
+def expected_shapes(arch: str) -> dict[str, tuple[int, ...]]:
+    """The contract's tensors of an arch and their shapes."""
+    with torch.device("meta"):
+        return {key: tuple(tensor.shape) for key, tensor in empty_resnet(arch).state_dict().items()}
+
+
+def stage_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Features after each stage of a torchvision ResNet, keyed by :data:`STAGES`."""
+    x = model.maxpool(model.relu(model.bn1(model.conv1(images))))  # type: ignore[operator]
+    features = {}
+    for stage, layer in zip(STAGES, ("layer1", "layer2", "layer3", "layer4"), strict=True):
+        x = getattr(model, layer)(x)
+        features[stage] = x
+    return features
+
+
+def infer_arch(state: dict[str, Tensor]) -> str:
+    """The arch whose tensors these are, read from their names and shapes alone.
+
+    Raises:
+        ValueError: not a ResNet, or one that is not in :data:`ARCHS`; says what was found.
+    """
+    blocks = tuple(
+        len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")})
+        for stage in (1, 2, 3, 4)
+    )
+    stem, conv = state.get("conv1.weight"), state.get("layer1.0.conv2.weight")
+    if stem is None or conv is None or stem.ndim != 4 or conv.ndim != 4 or 0 in conv.shape:
+        raise ValueError(
+            "no ResNet: expected the convolutions conv1.weight and layer1.0.conv2.weight, "
+            f"found {', '.join(sorted(state)[:4]) or 'nothing'}"
+        )
+    bottleneck = "layer1.0.conv3.weight" in state
+    width, groups = conv.shape[1], conv.shape[0] // conv.shape[1]
+    for name, arch in ARCHS.items():
+        shape = (arch.blocks, arch.bottleneck, arch.width, arch.groups, 3 if arch.cifar_stem else 7)
+        if (blocks, bottleneck, width, groups, stem.shape[2]) == shape and stem.shape[0] == 64:
+            return name
+    raise ValueError(
+        f"no supported ResNet has {blocks} blocks of {'three' if bottleneck else 'two'} convolutions, "
+        f"{groups} groups of {width} channels in the first stage and a stem of {tuple(stem.shape)}; "
+        f"supported: {', '.join(ARCHS)}"
+    )

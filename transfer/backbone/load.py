@@ -1,0 +1,416 @@
+"""Any supported checkpoint becomes a :class:`~transfer.backbone.contract.Backbone`, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from transfer import __version__
+from transfer.backbone.architecture import ARCHS, empty_resnet, expected_shapes, infer_arch
+from transfer.backbone.checkpoint import Checkpoint, read_checkpoint
+from transfer.backbone.contract import (
+    REQUIRED,
+    Backbone,
+    BackboneInfo,
+    Origin,
+    check_state,
+    read_backbone,
+    write_backbone,
+)
+from transfer.backbone.naming import COUNTER, inverse, rename_key
+from transfer.backbone.sources import AROUND, HEAD, LAYOUTS, WRAPPERS, Layout
+from transfer.backbone.targets import from_sot
+
+# Of a file on its way back; its source is the file itself.
+INHERITED = (
+    "method",
+    "pretrain_data",
+    "pretrain_epochs",
+    "branch",
+    "pixel_order",
+    "pixel_mean",
+    "pixel_std",
+)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a layout explains a checkpoint's tensors."""
+
+    name: str
+    container: str
+    branches: tuple[str, ...]  # that have a first convolution
+    unaccounted: tuple[str, ...]  # tensors that are no known part of the layout
+    lacking: tuple[str, ...]  # marks that do not occur
+
+    @property
+    def perfect(self) -> bool:
+        """Every tensor is accounted for, every mark is there, and so is a backbone."""
+        return bool(self.branches) and not self.unaccounted and not self.lacking
+
+
+def load_source(
+    path: Path, source: str | None = None, branch: str | None = None, ignore: Sequence[str] = ()
+) -> Backbone:
+    """Read a checkpoint of any known layout, or a contract file.
+
+    Args:
+        path: the file.
+        source: a key of :data:`~transfer.backbone.sources.LAYOUTS`; detected when None.
+        branch: which network of the checkpoint; the layout's first when None.
+        ignore: prefixes of tensors that the layout does not know and that are no backbone.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint, no layout that fits or several, an unknown or absent branch,
+            weights that were never trained, or tensors that are missing, unexpected, wrongly
+            shaped, mapped twice or not finite.
+    """
+    if is_contract(path):
+        if source is not None or branch is not None or ignore:
+            raise ValueError(
+                f"{path}: a backbone contract file has one layout and one branch; "
+                "leave --source, --branch and --ignore out"
+            )
+        return read_backbone(path)
+    checkpoint = read_checkpoint(path)
+    tensors = unwrap(checkpoint.tensors)
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(tuple(ignore) or "\0")}
+    fit = choose(path, tensors, [*checkpoint.values, *checkpoint.containers], source, branch)
+    layout = LAYOUTS[fit.name]
+    chosen = branch if branch is not None else next(iter(layout.branches))
+    where = f"{path} (layout {fit.name}, branch {chosen or 'only'})"
+    if chosen not in fit.branches:
+        raise ValueError(
+            f"{where}: no tensor of this branch in the file; it has {', '.join(map(repr, fit.branches))}, "
+            "choose with --branch"
+        )
+    try:
+        taken = extract(tensors, layout, fit.container, chosen)
+        state, changes = normalise(from_sot(taken))
+        arch = infer_arch(state)
+        if not any(key.endswith(COUNTER) for key in state):
+            counters, note = find_counters(checkpoint, arch)
+            state, changes = state | counters, changes + note
+        check_state(state, arch)
+        check_trained(state)
+        check_claim(checkpoint, arch)
+        if ARCHS[arch].cifar_stem and not layout.cifar_stem:
+            raise ValueError(
+                f"{fit.name} pads its 3x3 stem by 2 pixels; {arch} pads by 1, so equal weights compute other "
+                "features. There is no arch for it here"
+            )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    epoch = checkpoint.values.get(layout.epoch[0])
+    info = BackboneInfo(
+        method=layout.method,
+        arch=arch,
+        pretrain_data="",
+        pretrain_epochs=str(epoch + layout.epoch[1]) if type(epoch) is int else "",
+        branch=chosen,
+        source_name=path.name,
+        source_sha256=checkpoint.sha256,
+        tool_version=__version__,
+        layout=fit.name,
+    )
+    info = replace(info, **find_provenance(checkpoint))
+    origin = Origin(
+        container=f"{checkpoint.kind}, {fit.container.rstrip('/') or 'top level'}",
+        other_branches=tuple(name for name in fit.branches if name != chosen),
+        num_beside=len(checkpoint.tensors) - len(taken),
+        ignored=tuple(ignore),
+        changes=changes,
+    )
+    ordered = {key: state[key] for key in expected_shapes(arch)}
+    return Backbone(info, ordered, checkpoint.sha256, path, origin)
+
+
+def is_contract(path: Path) -> bool:
+    """Whether a file is one of ours, told by its header."""
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return (handle.metadata() or {}).keys() >= REQUIRED
+    except (SafetensorError, OSError):
+        return False
+
+
+def unwrap(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what a wrapper module put before every key of a container.
+
+    Raises:
+        ValueError: two tensors have the same name afterwards.
+    """
+    containers: dict[str, list[str]] = {}
+    for key in tensors:
+        containers.setdefault(key[: key.rfind("/") + 1], []).append(key)
+    for wrapper in WRAPPERS * 2:  # a compiled model inside DistributedDataParallel, or the other way round
+        containers = {
+            (
+                f"{container}{wrapper}"
+                if all(key.startswith(f"{container}{wrapper}") for key in keys)
+                else container
+            ): keys
+            for container, keys in containers.items()
+        }
+    found: dict[str, Tensor] = {}
+    for container, keys in containers.items():
+        bare = container[: container.rfind("/") + 1]
+        for key in keys:
+            name = bare + key[len(container) :]
+            if name in found:
+                raise ValueError(f"two tensors are called {name}")
+            found[name] = tensors[key]
+    return found
+
+
+def choose(
+    path: Path,
+    tensors: dict[str, Tensor],
+    others: Iterable[str],
+    source: str | None = None,
+    branch: str | None = None,
+) -> Fit:
+    """The layout of a checkpoint: the one that was named, or the only one that fits.
+
+    Raises:
+        ValueError: an unknown layout or branch, a named layout that does not fit, none that fits
+            (the nearest are listed with what stands in the way), or several (all are listed).
+    """
+    if source is not None and source not in LAYOUTS:
+        raise ValueError(f"source {source!r} is unknown; known: {', '.join(LAYOUTS)}")
+    fits = [
+        fit_layout(tensors, others, name, container)
+        for name in ([source] if source else LAYOUTS)
+        for container in LAYOUTS[name].containers
+    ]
+    perfect = [
+        fit for fit in fits if fit.perfect and (branch is None or branch in LAYOUTS[fit.name].branches)
+    ]
+    if len(perfect) == 1:
+        return perfect[0]
+    if perfect:
+        names = ", ".join(f"{fit.name} (branches {_names(fit.branches)})" for fit in perfect)
+        raise ValueError(f"{path}: {len(perfect)} layouts fit: {names}; choose with --source and --branch")
+    if branch is not None and (fitting := [fit for fit in fits if fit.perfect]):
+        raise ValueError(
+            f"{path}: layout {fitting[0].name} has no branch {branch!r}; it has {_names(fitting[0].branches)}"
+        )
+    near = sorted(
+        (fit for fit in fits if fit.branches), key=lambda fit: (len(fit.unaccounted), len(fit.lacking))
+    )
+    if not near:
+        raise ValueError(
+            f"{path}: no backbone found: no tensor is called as the first convolution of a ResNet is in "
+            f"{source or 'any known layout'}. First keys: {', '.join(sorted(tensors)[:4])}"
+        )
+    lines = [f"  {fit.name}: {_obstacle(fit)}" for fit in near[:3]]
+    raise ValueError(
+        f"{path}: cannot tell the checkpoint's layout: none in docs/checkpoints.md fits. Nearest:\n"
+        + "\n".join(lines)
+        + "\nTensors that are no backbone can be left out with --ignore PREFIX. First keys: "
+        + ", ".join(sorted(tensors)[:4])
+    )
+
+
+def fit_layout(tensors: dict[str, Tensor], others: Iterable[str], name: str, container: str) -> Fit:
+    """Compare a layout with a checkpoint's tensors and the paths of whatever else it holds."""
+    layout = LAYOUTS[name]
+    branches = tuple(
+        branch
+        for branch, prefixes in layout.branches.items()
+        if any(f"{container}{prefix}{layout.names['conv1.weight']}" in tensors for prefix in prefixes)
+    )
+    roles, rules = _roles(layout, container), inverse(layout.names)
+    unaccounted = tuple(key for key in tensors if not _accounted(key, roles, rules, container))
+    paths = [*tensors, *others]
+    lacking = tuple(
+        mark for mark in layout.marks if not any(key.startswith(_absolute(mark, container)) for key in paths)
+    )
+    return Fit(name, container, branches, unaccounted, lacking)
+
+
+def extract(tensors: dict[str, Tensor], layout: Layout, container: str, branch: str) -> dict[str, Tensor]:
+    """The tensors of one branch under torchvision's names; a name that no rule knows stays as it is.
+
+    Raises:
+        ValueError: two tensors with the same new name, or a repeated module that differs.
+    """
+    roles = _roles(layout, container)
+    rules = inverse(layout.names)
+    state: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        prefix = _longest(key, roles)
+        if prefix is None or roles[prefix] != branch:
+            continue
+        name = key[len(prefix) :]
+        new = rename_key(name, rules) or name
+        if new in state:
+            raise ValueError(f"{key}: {new} is already there; a tensor is in the file twice")
+        state[new] = tensor
+    for prefix, originals in layout.repeats.items():
+        for key, tensor in tensors.items():
+            if not key.startswith(container + prefix):
+                continue
+            name = key[len(container + prefix) :]
+            for twin in (tensors.get(original + name) for original in _absolute(originals, container)):
+                if twin is not None and not torch.equal(twin, tensor):
+                    raise ValueError(f"{key} should repeat a tensor of {originals} but differs from it")
+    return state
+
+
+def normalise(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Plain float32 weights and int64 counters, and what had to be changed.
+
+    Raises:
+        ValueError: a sparse, quantised or complex tensor, or one of another number type.
+    """
+    narrow = 0
+    plain = {}
+    for key, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise ValueError(f"{key}: expected a plain tensor, found {tensor.layout}, {tensor.dtype}")
+        if key.endswith(COUNTER):
+            if tensor.is_floating_point() or tensor.is_complex():
+                raise ValueError(f"{key}: expected an integer, found {tensor.dtype}")
+            plain[key] = tensor.long()
+            continue
+        if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+            raise ValueError(f"{key}: expected float32 weights, found {tensor.dtype}")
+        narrow += tensor.dtype != torch.float32
+        plain[key] = tensor.detach().float()
+    return plain, (f"{narrow} half-precision tensors widened to float32",) if narrow else ()
+
+
+def find_counters(checkpoint: Checkpoint, arch: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The norms' step counters of a file whose tensors have none: those kept beside them, or zeros."""
+    names = [key for key in expected_shapes(arch) if key.endswith(COUNTER)]
+    kept = [checkpoint.values.get(f"{COUNTER}/{key}") for key in names]
+    if all(type(count) is int for count in kept):
+        return {key: torch.tensor(count) for key, count in zip(names, kept, strict=True)}, ()
+    zeros = {key: torch.zeros((), dtype=torch.int64) for key in names}
+    return zeros, ("batch norms' step counters are not in the file, set to 0",)
+
+
+def find_provenance(checkpoint: Checkpoint) -> dict[str, str]:
+    """What a file that we converted says about its weights: who trained them, on what, for which pixels."""
+    for root in ("provenance/", "meta/"):
+        said = {name: checkpoint.values.get(root + name) for name in INHERITED}
+        if all(isinstance(value, str) for value in said.values()):
+            return {name: str(value) for name, value in said.items()}
+    return {}
+
+
+def check_trained(state: dict[str, Tensor]) -> None:
+    """Refuse weights whose batch norms never saw an image.
+
+    Raises:
+        ValueError: every running mean is zero and every step counter too.
+    """
+    seen = [key for key, tensor in state.items() if key.endswith(("running_mean", COUNTER)) and tensor.any()]
+    if not seen:
+        raise ValueError(
+            "the weights are an initialisation: every batch norm's running mean is zero and none has "
+            "counted a step. Take a checkpoint of a trained network; `python -m transfer random` writes a "
+            "random baseline"
+        )
+
+
+def check_claim(checkpoint: Checkpoint, arch: str) -> None:
+    """Refuse a file that calls its network something else than what its shapes say.
+
+    Raises:
+        ValueError: names both.
+    """
+    for path in ("arch", "args/arch"):
+        claim = checkpoint.values.get(path)
+        if claim in ARCHS and claim != arch and not ARCHS[arch].cifar_stem:
+            raise ValueError(f"the file says {path} {claim!r}, the shapes of its tensors say {arch!r}")
+
+
+def write_random(path: Path, arch: str, seed: int) -> None:
+    """Write a randomly initialised backbone: torchvision's own initialisation under ``seed``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = empty_resnet(arch).state_dict()
+    info = BackboneInfo(
+        method="random",
+        arch=arch,
+        pretrain_data="none",
+        pretrain_epochs="random",
+        branch="",
+        source_name=f"torchvision initialisation, seed {seed}",
+        source_sha256="",
+        tool_version=__version__,
+    )
+    write_backbone(path, state, info)
+
+
+def import_checkpoint(
+    path: Path,
+    out: Path,
+    source: str | None = None,
+    branch: str | None = None,
+    *,
+    ignore: Sequence[str] = (),
+    method: str | None = None,
+    pretrain_data: str | None = None,
+    pretrain_epochs: str | None = None,
+) -> Backbone:
+    """Turn any supported checkpoint into a contract file; what the file does not say, the caller may."""
+    backbone = load_source(path, source, branch, ignore)
+    said = {"method": method, "pretrain_data": pretrain_data, "pretrain_epochs": pretrain_epochs}
+    info = replace(backbone.info, **{key: value for key, value in said.items() if value is not None})
+    write_backbone(out, backbone.state, info)
+    return read_backbone(out)
+
+
+def _roles(layout: Layout, container: str) -> dict[str, str | None]:
+    """Prefix -> the branch it begins, or None for what is no backbone. The longest that fits decides."""
+    roles: dict[str, str | None] = dict.fromkeys(AROUND)
+    for branch, prefixes in layout.branches.items():
+        for prefix in prefixes:
+            roles[container + prefix] = branch
+            roles[container + prefix + HEAD] = None
+    for prefix in (*layout.beside, *layout.repeats):
+        roles[_absolute(prefix, container)[0]] = None
+    return roles
+
+
+def _accounted(key: str, roles: dict[str, str | None], rules: dict[str, str], container: str) -> bool:
+    """Whether a tensor has a place: below a prefix, or, where that is empty, by its own name."""
+    prefix = _longest(key, roles)
+    if prefix is None:
+        return False
+    return prefix != container or roles[prefix] is None or rename_key(key[len(prefix) :], rules) is not None
+
+
+def _absolute(prefix: str, container: str) -> tuple[str, ...]:
+    """The alternatives of a prefix from the top of the file; one that begins with a slash starts there."""
+    return tuple(one[1:] if one.startswith("/") else container + one for one in prefix.split("|"))
+
+
+def _longest(key: str, roles: dict[str, str | None]) -> str | None:
+    return max((prefix for prefix in roles if key.startswith(prefix)), key=len, default=None)
+
+
+def _names(branches: tuple[str, ...]) -> str:
+    return ", ".join(repr(branch) for branch in branches)
+
+
+def _obstacle(fit: Fit) -> str:
+    parts = []
+    if fit.unaccounted:
+        parts.append(
+            f"{len(fit.unaccounted)} tensors belong to no known part of it, first {fit.unaccounted[0]!r}"
+        )
+    if fit.lacking:
+        parts.append(f"no tensor begins with {', '.join(fit.lacking)}")
+    return "; ".join(parts)
