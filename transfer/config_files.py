@@ -26,14 +26,15 @@ class Kind:
     module: str
     layout: str  # of a file that the framework loads; a key of transfer.backbone.sources.LAYOUTS
     suffix: str
+    target: str  # of the conversion, in the default name of its file where that would be the source's
     converter: str
 
 
-DETECTRON2 = ("detectron2", ".pkl", "tools/convert_to_d2.py")
+DETECTRON2 = ("detectron2", ".pkl", "detectron2", "tools/convert_to_d2.py")
 KINDS: dict[str, Kind] = {
     "detectron2 YAML": Kind("transfer.detect.lint_yaml", *DETECTRON2),
     "detectron2 LazyConfig": Kind("transfer.detect.lint_lazy", *DETECTRON2),
-    "mmcv": Kind("transfer.track.lint", "openmmlab", ".pth", "tools/convert_to_mm.py"),
+    "mmcv": Kind("transfer.track.lint", "openmmlab", ".pth", "mmcv", "tools/convert_to_mm.py"),
 }
 
 
@@ -76,12 +77,20 @@ def kind_of(path: Path) -> str:
 
 
 def lint(kind: Kind, cfg: Any, weights: Weights, gpus: int | None) -> list[Finding]:
-    """Findings of a configuration that was read."""
+    """Findings of a configuration that was read.
+
+    Raises:
+        ValueError: a configuration whose parts are not of the types that its framework documents.
+    """
     module = importlib.import_module(kind.module)
-    found: list[Finding] = (
-        module.find(cfg, weights, gpus) if kind.layout == "openmmlab" else module.find(cfg, weights)
-    )
-    return found
+    extra = {"gpus": gpus} if kind.layout == "openmmlab" else {}
+    try:
+        return list(module.find(cfg, weights, **extra))
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"the configuration cannot be checked, a part of it is not what its framework documents: "
+            f"{one_line(error)}"
+        ) from error
 
 
 def read_config(kind: Kind, path: Path) -> Any:

@@ -49,7 +49,7 @@ def weights_for(kind: Kind, backbone: Backbone) -> Weights:
 
     @lru_cache
     def refusal(named: str, backbone_class: str) -> str:
-        path = Path(named).expanduser()
+        path = Path(named.partition("?")[0]).expanduser()  # detectron2 takes options behind a question mark
         advice = f"write it with `{kind.converter} {backbone.path} {path}`"
         if not path.is_file():
             return f"no such file; {advice}"
@@ -66,11 +66,11 @@ def weights_for(kind: Kind, backbone: Backbone) -> Weights:
         return _sot_refusal(path, backbone_class) if kind.layout == "openmmlab" else ""
 
     path = backbone.path
-    if path.suffix != kind.suffix or (refusal(str(path), "ResNet") and refusal(str(path), "SOTResNet")):
+    if refusal(str(path), "ResNet") and refusal(str(path), "SOTResNet"):
         stem = path.name.removesuffix(".tar").rsplit(".", 1)[0]
         path = path.with_name(stem + kind.suffix)
         if path == backbone.path:
-            path = path.with_name(f"{stem}.converted{kind.suffix}")
+            path = path.with_name(f"{stem}.{kind.target}{kind.suffix}")
     return Weights(backbone.info, str(path), refusal)
 
 
@@ -95,7 +95,10 @@ def _sot_refusal(path: Path, backbone_class: str) -> str:
     }
     if (shapes == {(3, 3)}) == (backbone_class == "SOTResNet"):
         return ""
-    return f"its shortcuts are not those of {backbone_class}; see tools/convert_to_mm.py --help for SOTResNet"
+    return (
+        f"its shortcuts are not those of {backbone_class}; tools/convert_to_mm.py writes SOTResNet's "
+        "with --sot-resnet"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

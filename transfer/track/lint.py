@@ -8,6 +8,9 @@ detectors only.
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from transfer.track.lint_pixels import pixel_findings_of
 from transfer.track.lint_weights import weights_findings
 
 SUFFIXES = (".py",)  # of a file that is written
+RESNETS = ("ResNet", "ResNeXt", "SOTResNet", "ResNetV1c", "ResNetV1d", "ResLayer")
 SOT_BACKBONES = ("ResNet", "SOTResNet")
 SOT_MODELS = ("SiamRPN", "Stark")
 SOT_BATCH, SOT_RATE = 28 * 8, 0.005  # siamese_rpn_r50_20e_lasot.py on eight GPUs
@@ -44,7 +48,7 @@ def find(cfg: Any, weights: Weights, gpus: int | None = None) -> list[Finding]:
         return [*findings, Finding("network", "model", found, weights.info.arch, advice=advice)]
     for path, node in places:
         findings += _network_findings(cfg, path, node, network, weights)
-        if _role(cfg, path) == DETECT:
+        if _role(cfg, path) == DETECT and node.get("type") in RESNETS:
             findings += _freezing_findings(path, node)
         if path.endswith("shared_head"):
             advice = "mmdet's ResLayer has none; wrap it in a class of your own"
@@ -74,6 +78,8 @@ def _network_findings(cfg: Any, path: str, node: Any, network: Arch, weights: We
                 "with ResNet crops of 16k + 1 pixels put a cell on the centre"
             )
         findings.append(Finding("network", f"{path}.type", kind, kinds[0], fix, advice))
+        if kind not in RESNETS:
+            return findings  # its other settings mean something else
     if node.get("depth") != network.depth:
         findings.append(_depth_finding(cfg, path, node, network))
     if kind == "ResNeXt":
@@ -174,18 +180,28 @@ def read(path: Path) -> Any:
         ValueError: no ``model`` in it.
         Exception: whatever the file raises.
     """
-    import sys
-
     from mmcv import Config
 
     search = list(sys.path)
     try:
         cfg = Config.fromfile(str(path))
+    except Exception as error:
+        _close_temporary(error)
+        raise
     finally:
         sys.path[:] = search  # a file that raises would leave mmcv's folder in it
     if not cfg.get("model"):
         raise ValueError(f"expected an mmcv configuration with 'model', found {', '.join(cfg) or 'nothing'}")
     return cfg
+
+
+def _close_temporary(error: Exception) -> None:
+    """Close the copy that mmcv made of a file that raised; its folder is gone, so Python would complain."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        copy = frame.f_locals.get("temp_config_file")
+        if copy is not None:
+            with contextlib.suppress(FileNotFoundError):
+                copy.close()
 
 
 def apply(cfg: Any, changes: Mapping[str, Any]) -> None:

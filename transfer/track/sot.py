@@ -41,6 +41,7 @@ class Config:
     mmtrack_config: str = MISSING  # Python file, relative to the working directory
     options: dict[str, Any] = field(default_factory=dict)  # values put in place of that file's
     seed: int = 0
+    allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
@@ -64,8 +65,9 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     work_dir.mkdir(parents=True, exist_ok=True)
     weights_path = work_dir / "backbone.pth"
     write_mmcv(backbone, weights_path)
+    recipe = Path(config.mmtrack_config)
     mm_config = resolve(
-        Path(config.mmtrack_config), config.options, backbone.info, weights_path, config.seed, work_dir
+        recipe, config.options, backbone.info, weights_path, config.seed, work_dir, config.allow
     )
     train_set = build_dataset(mm_config.data.train)
     test_set = build_dataset(mm_config.data.test)

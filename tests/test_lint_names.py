@@ -1,0 +1,39 @@
+"""Exceptions by name, and the table of names in the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from transfer.evaluate import identity, load_config
+from transfer.findings import NAMES, Finding, refuse, sort_out
+from transfer.tasks import TASKS
+
+DOCUMENT = Path(__file__).parent.parent / "docs" / "config_lint.md"
+
+
+def test_an_exception_that_no_finding_needs_is_refused() -> None:
+    finding = Finding("channel-order", "INPUT.FORMAT", "BGR", "RGB")
+    with pytest.raises(ValueError, match=r"^here: allow pixel-std has no effect"):
+        sort_out([finding], ["channel-order", "pixel-std"], "here")
+    with pytest.raises(ValueError, match="found none; remove it"):
+        refuse([], ["channel-order"], "here")
+    assert sort_out([finding], ["channel-order:INPUT.FORMAT"], "here").allowed == [finding]
+    with pytest.raises(ValueError, match="channel-order:MODEL has no effect"):
+        sort_out([finding], ["channel-order:MODEL"], "here")
+
+
+def test_a_protocol_without_exceptions_has_the_identity_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "mot.yaml"
+    path.write_text("dataset: d\nprotocol: p\ntrain: {root: a}\ntest: {root: b}\n")
+    assert "allow" not in identity(load_config(TASKS["mot"], path))
+    with_one = identity(load_config(TASKS["mot"], path, ["allow=[norm-eval]"]))
+    assert with_one["allow"] == ["norm-eval"]
+
+
+def test_the_documents_table_is_the_programs() -> None:
+    text = DOCUMENT.read_text()
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (error|warning) \|", text, flags=re.MULTILINE)
+    assert rows == [(name, entry.level) for name, entry in NAMES.items()]

@@ -1,0 +1,158 @@
+"""The tasks refuse before they train what the lint calls an error; our own configurations pass."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from detect_scene import CHECKOUT, DETECTRON2, make_backbone, write_set
+from lint_scene import an_info
+from mot_scene import walk, write_scene
+from sot_scene import FRAMEWORK_WARNINGS, write_sequence
+
+from transfer.backbone.architecture import empty_resnet
+from transfer.backbone.contract import Backbone
+from transfer.detect.data import Images, Registered
+from transfer.evaluate import load_config
+from transfer.findings import Weights, refuse
+from transfer.tasks import TASKS
+
+pytestmark = [*DETECTRON2, pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
+CONFIGS = CHECKOUT / "configs"
+
+
+def a_backbone(arch: str = "resnet18") -> Backbone:
+    torch.manual_seed(0)
+    return Backbone(an_info(arch), dict(empty_resnet(arch).state_dict()), "0" * 64, Path("none"))
+
+
+def detection(folder: Path, detector: str, **fields: Any) -> Any:
+    from transfer.detect.task import Config
+
+    write_set(folder, "train")
+    (folder / "detector.yaml").write_text(detector)
+    images = Images(str(folder / "train.json"), str(folder / "train"))
+    return Config(
+        dataset="scene",
+        protocol="test",
+        detectron2_path=str(folder / "detector.yaml"),
+        train=images,
+        val=images,
+        iterations=1,
+        images_per_batch=2,
+        learning_rate=0.0025,
+        warmup_iterations=0,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [("FREEZE_AT: 0", "frozen-stages"), ("    NORM: BN  # FrozenBN", "frozen-norm")],
+)
+def test_detection_refuses_before_training_and_passes_with_the_exception(
+    line: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transfer.detect.task import run
+
+    text = (CONFIGS / "detect" / "mask_rcnn_r18_fpn_mini.yaml").read_text().replace("128", "64")
+    assert line in text
+    wrong = text.replace(line, line.replace("FREEZE_AT: 0", "FREEZE_AT: 2").replace(": BN ", ": FrozenBN "))
+    backbone = make_backbone(tmp_path / "b.safetensors", "resnet18")
+    config = detection(tmp_path, wrong)
+    with pytest.raises(ValueError, match=rf"(?s)detector\.yaml: 1 settings contradict.*- {name}: MODEL"):
+        list(run(backbone, config, tmp_path))
+    assert not (tmp_path / "log.txt").exists()
+    config.allow = [name]
+    with caplog.at_level(logging.WARNING, logger="transfer.lint"):
+        assert list(run(backbone, config, tmp_path))
+    assert f"allowed: {name}" in caplog.text
+
+
+def test_mot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
+    from transfer.track.mot import Config, Source, prepare
+    from transfer.track.mot_model import resolve_config
+
+    write_scene(tmp_path / "train", "A", walk(1, 4))
+    source = Source(root=str(tmp_path / "train"))
+    config = Config(dataset="scene", protocol="test", train=source, test=source)
+    json_path = prepare(source, config.video, tmp_path / "data")
+    text = Path(config.tracker_config).read_text()
+    for old, new, name in (
+        ("frozen_stages=-1", "frozen_stages=1", "frozen-stages"),
+        ("norm_eval=False", "norm_eval=True", "norm-eval"),
+        ('out_indices=(3,), style="pytorch"', 'out_indices=(3,), style="pytorch", deep_stem=True', "network"),
+    ):
+        assert old in text
+        (tmp_path / "tracker.py").write_text(text.replace(old, new))
+        wrong = Config(dataset="s", protocol="t", tracker_config=str(tmp_path / "tracker.py"))
+        with pytest.raises(ValueError, match=rf"(?s)tracker\.py: 1 settings contradict.*- {name}: model\."):
+            resolve_config(wrong, a_backbone(), json_path, json_path, tmp_path)
+        wrong.allow = [name]
+        resolve_config(wrong, a_backbone(), json_path, json_path, tmp_path)
+
+
+def test_sot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
+    from transfer.track.sot import Config, run
+
+    write_sequence(tmp_path, "A")
+    text = (CONFIGS / "track" / "siamese_rpn_mini.py").read_text()
+    (tmp_path / "recipe.py").write_text(text.replace("load_from = None", "load_from = 'other.pth'"))
+    source = {"img_prefix": str(tmp_path), "ann_file": str(tmp_path / "list.txt")}
+    data = {"train": source, "test": source, "samples_per_gpu": 2, "samples_per_epoch": 4}
+    options = {"data": data, "total_epochs": 1}
+    config = Config("scene", "test", "val", str(tmp_path / "recipe.py"), options)
+    with pytest.raises(ValueError, match=r"(?s)1 settings contradict.*other-weights: load_from=other\.pth"):
+        list(run(a_backbone(), config, tmp_path / "out"))
+    config.allow = ["other-weights"]
+    with pytest.raises(FileNotFoundError, match=r"other\.pth"):  # past the lint, mmtrack looks for the file
+        list(run(a_backbone(), config, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("path", [CONFIGS / "detect" / name for name in ("mini.yaml", "coco200.yaml")])
+def test_our_detection_configurations_pass(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transfer.detect.lint_yaml import find
+    from transfer.detect.settings import resolve
+
+    monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
+    monkeypatch.chdir(CHECKOUT)
+    config = load_config(TASKS["detect"], path)
+    split = Registered("split", "train", 1, 1, ("a",))
+    for arch in ("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"):
+        cfg = resolve(config, an_info(arch), Path("w.pkl"), split, split, tmp_path)
+        refuse(find(cfg, Weights.at(Path("w.pkl"), an_info(arch))), config.allow, str(path))
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "track").glob("sot_*.yaml")), ids=lambda path: path.stem)
+def test_our_sot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transfer.track.sot_config import resolve
+
+    monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
+    monkeypatch.chdir(CHECKOUT)
+    config = load_config(TASKS["sot"], path)
+    for arch in ("resnet18", "resnet50", "resnext50_32x4d"):
+        resolve(
+            Path(config.mmtrack_config),
+            config.options,
+            an_info(arch),
+            Path("w.pth"),
+            0,
+            tmp_path,
+            config.allow,
+        )
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "track").glob("mot_*.yaml")), ids=lambda path: path.stem)
+def test_our_mot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transfer.track.mot_model import resolve_config
+
+    monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
+    monkeypatch.chdir(CHECKOUT)
+    config = load_config(TASKS["mot"], path)
+    for arch in ("resnet18", "resnet50", "resnext50_32x4d"):
+        resolve_config(config, a_backbone(arch), tmp_path / "a.json", tmp_path / "b.json", tmp_path)
