@@ -123,6 +123,8 @@ def test_fix_says_what_takes_a_person(
         (["{weights}", "{folder}/broken.yaml"], "broken.yaml: not YAML"),
         (["{weights}", "{folder}/broken.py"], "broken.py: not Python"),
         (["{weights}", "{folder}/raises.py"], "raises.py: cannot be read .*ZeroDivisionError"),
+        (["{weights}", "{folder}/exits.py"], "exits.py: cannot be read .*SystemExit"),
+        (["{weights}", "{folder}/list.yaml"], "list.yaml: cannot be read"),
         (["{weights}", "{folder}/empty.py"], "empty.py: cannot be read .*expected an mmcv configuration"),
         (["{weights}", "{folder}/unknown.yaml"], "unknown.yaml: cannot be read .*MODEL.RESNETS.STRIDE"),
         (["{folder}/broken.py", "{config}"], "broken.py: "),
@@ -147,6 +149,8 @@ def test_what_cannot_be_done_is_one_line_and_exits_2(
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "broken.py").write_text("def")
     (tmp_path / "raises.py").write_text("model = 1 / 0")
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "unknown.yaml").write_text("MODEL: {RESNETS: {STRIDE: 1}}\nVERSION: 2\n")
     places = {"weights": small / "a.pkl", "config": config, "folder": tmp_path}

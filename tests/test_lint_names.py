@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,21 @@ def test_a_protocol_without_exceptions_has_the_identity_it_had(tmp_path: Path) -
     assert "allow" not in identity(load_config(TASKS["mot"], path))
     with_one = identity(load_config(TASKS["mot"], path, ["allow=[norm-eval]"]))
     assert with_one["allow"] == ["norm-eval"]
+
+
+@pytest.mark.parametrize(("name", "framework"), [("config.yaml", "detectron2"), ("config.py", "mmcv")])
+def test_without_its_framework_the_tool_says_what_to_run(name: str, framework: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("")
+    code = (
+        "import sys; sys.modules.update(detectron2=None, mmcv=None)\n"
+        f"from transfer.lint import main; sys.exit(main(['absent.pkl', {str(tmp_path / name)!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=DOCUMENT.parent.parent
+    )
+    assert done.returncode == 2
+    assert f"{name}: only {framework} can read it" in done.stderr
+    assert "run tools/setup.sh" in done.stderr
 
 
 def test_the_documents_table_is_the_programs() -> None:

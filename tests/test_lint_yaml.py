@@ -56,6 +56,24 @@ def test_the_fixed_file_keeps_its_bases_and_nothing_is_left_behind(tmp_path: Pat
     assert [entry.name for entry in (tmp_path / "deep" / "er").iterdir()] == ["fixed.yaml"]
 
 
+def test_a_base_behind_a_link_is_still_found(tmp_path: Path) -> None:
+    write_moco(tmp_path / "real" / "in", ALL)
+    (tmp_path / "in").symlink_to(tmp_path / "real" / "in")
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "a" / "b")
+    assert repaired(tmp_path / "in" / "mine.yaml", "mec.pkl", tmp_path / "out" / "fixed.yaml") == []
+
+
+def test_a_yaml_that_calls_python_is_written_without_the_call(tmp_path: Path) -> None:
+    path = write_moco(
+        tmp_path, "MODEL: {ANCHOR_GENERATOR: {SIZES: !!python/object/apply:eval ['[[2**5, 2**6]]']}}"
+    )
+    with path.open("a") as handle:
+        handle.write("INPUT: {FORMAT: BGR}\n")
+    assert repaired(path, "mec.pkl", tmp_path / "fixed.yaml") == []
+    assert "python" not in (tmp_path / "fixed.yaml").read_text()
+
+
 def test_an_allowed_mistake_stays_in_the_fixed_file(tmp_path: Path) -> None:
     path = write_moco(tmp_path, ALL)
     left = repaired(path, "mec.pkl", tmp_path / "fixed.yaml", allow=["frozen-stages"])

@@ -97,16 +97,22 @@ def read_config(kind: Kind, path: Path) -> Any:
     """Read a configuration by its framework.
 
     Raises:
-        ImportError: the framework is not installed.
+        ImportError: the framework is not installed; names the command that installs it.
         ValueError: whatever the framework or the file raised, in one line.
     """
     module = importlib.import_module(kind.module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the frameworks say at import is not about the configuration
-        importlib.import_module("detectron2.config" if kind.layout == "detectron2" else "mmcv")
+        framework = "detectron2" if kind.layout == "detectron2" else "mmcv"
+        try:
+            importlib.import_module(framework)
+        except ImportError as error:
+            raise ImportError(
+                f"{path}: only {framework} can read it ({error}); run tools/setup.sh"
+            ) from error
     try:
         return module.read(path)
-    except Exception as error:  # the file is somebody's program
+    except (Exception, SystemExit) as error:  # the file is somebody's program; its exit is not ours
         raise ValueError(f"{path}: cannot be read as a configuration: {one_line(error)}") from error
 
 

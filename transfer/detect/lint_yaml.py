@@ -204,4 +204,8 @@ def _moved(base: str, path: Path, out: Path) -> str:
     """The name of ``path``'s base as a file in ``out``'s folder must write it."""
     if base.startswith(("/", "~", "https://", "http://")):
         return base
-    return os.path.relpath(path.parent / base, out.parent)
+    target = path.parent / base
+    relative = os.path.relpath(target, out.parent)
+    # detectron2 takes ".." off by the letters; where a folder is a link, the system reads it otherwise.
+    agree = (out.parent / relative).resolve() == target.resolve()
+    return relative if agree else os.path.abspath(target)

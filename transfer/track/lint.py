@@ -185,7 +185,7 @@ def read(path: Path) -> Any:
     search = list(sys.path)
     try:
         cfg = Config.fromfile(str(path))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _close_temporary(error)
         raise
     finally:
@@ -195,7 +195,7 @@ def read(path: Path) -> Any:
     return cfg
 
 
-def _close_temporary(error: Exception) -> None:
+def _close_temporary(error: BaseException) -> None:
     """Close the copy that mmcv made of a file that raised; its folder is gone, so Python would complain."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         copy = frame.f_locals.get("temp_config_file")
