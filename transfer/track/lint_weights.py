@@ -83,7 +83,7 @@ def _other_urls(cfg: Any, known: set[str]) -> list[Finding]:
         for path, value in leaves(cfg)
         if "://" in str(value)
         and path not in known
-        and any(hint in path.rpartition(".")[2] or hint in path for hint in HINTS)
+        and (path.startswith("model.") or any(hint in path for hint in HINTS))
     ]
 
 
