@@ -11,6 +11,10 @@ import pytest
 MODULES = {"detectron2": "detectron2", "mmtrack": "mmtrack"}  # marker -> module
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="rewrite what docs/ holds of measured tables")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for marker, module in MODULES.items():
         if find_spec(module) is not None:

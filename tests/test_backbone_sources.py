@@ -96,7 +96,7 @@ def test_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     whole = write_mec_checkpoint(tmp_path / "c.pth.tar").read_bytes()
     path = tmp_path / "cut.pth.tar"
     path.write_bytes(whole[:keep])
-    with pytest.raises(ValueError, match=r"cut.pth.tar: (not a readable checkpoint|not a checkpoint|the file is empty)"):
+    with pytest.raises(ValueError, match=r"cut.pth.tar: (not a |the file is empty)"):
         load_source(path)
 
 

@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     importer.add_argument("--out", type=Path, required=True, help="backbone file to write")
     importer.add_argument("--source", help="layout of the checkpoint (default: detected)")
     importer.add_argument("--branch", help="network inside the checkpoint, e.g. online or target")
+    importer.add_argument(
+        "--ignore", action="append", default=[], metavar="PREFIX", help="tensors that are no backbone"
+    )
     for field in ("method", "pretrain-data", "pretrain-epochs"):
         importer.add_argument(f"--{field}", help="what the checkpoint itself does not say")
     for name, task in TASKS.items():
@@ -79,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 args.out,
                 args.source,
                 args.branch,
+                ignore=args.ignore,
                 method=args.method,
                 pretrain_data=args.pretrain_data,
                 pretrain_epochs=args.pretrain_epochs,

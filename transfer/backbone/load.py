@@ -80,7 +80,10 @@ def load_source(
         return read_backbone(path)
     checkpoint = read_checkpoint(path)
     tensors = unwrap(checkpoint.tensors)
-    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(tuple(ignore) or "\0")}
+    for prefix in ignore:
+        if not any(key.startswith(prefix) for key in tensors):
+            raise ValueError(f"{path}: --ignore {prefix} names no tensor; first keys: {_first(tensors)}")
+        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
     fit = choose(path, tensors, [*checkpoint.values, *checkpoint.containers], source, branch)
     layout = LAYOUTS[fit.name]
     chosen = branch if branch is not None else next(iter(layout.branches))
@@ -143,32 +146,17 @@ def is_contract(path: Path) -> bool:
 
 
 def unwrap(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what a wrapper module put before every key of a container.
-
-    Raises:
-        ValueError: two tensors have the same name afterwards.
-    """
+    """Take off what wrapper modules put before every key of a container."""
     containers: dict[str, list[str]] = {}
     for key in tensors:
         containers.setdefault(key[: key.rfind("/") + 1], []).append(key)
-    for wrapper in WRAPPERS * 2:  # a compiled model inside DistributedDataParallel, or the other way round
-        containers = {
-            (
-                f"{container}{wrapper}"
-                if all(key.startswith(f"{container}{wrapper}") for key in keys)
-                else container
-            ): keys
-            for container, keys in containers.items()
-        }
-    found: dict[str, Tensor] = {}
+    bare: dict[str, Tensor] = {}
     for container, keys in containers.items():
-        bare = container[: container.rfind("/") + 1]
-        for key in keys:
-            name = bare + key[len(container) :]
-            if name in found:
-                raise ValueError(f"two tensors are called {name}")
-            found[name] = tensors[key]
-    return found
+        prefix = container
+        while wrapper := next((w for w in WRAPPERS if all(k.startswith(prefix + w) for k in keys)), ""):
+            prefix += wrapper
+        bare |= {container + key[len(prefix) :]: tensors[key] for key in keys}
+    return bare
 
 
 def choose(
@@ -209,14 +197,14 @@ def choose(
     if not near:
         raise ValueError(
             f"{path}: no backbone found: no tensor is called as the first convolution of a ResNet is in "
-            f"{source or 'any known layout'}. First keys: {', '.join(sorted(tensors)[:4])}"
+            f"{source or 'any known layout'}. First keys: {_first(tensors)}"
         )
     lines = [f"  {fit.name}: {_obstacle(fit)}" for fit in near[:3]]
     raise ValueError(
         f"{path}: cannot tell the checkpoint's layout: none in docs/checkpoints.md fits. Nearest:\n"
         + "\n".join(lines)
         + "\nTensors that are no backbone can be left out with --ignore PREFIX. First keys: "
-        + ", ".join(sorted(tensors)[:4])
+        + _first(tensors)
     )
 
 
@@ -238,7 +226,7 @@ def fit_layout(tensors: dict[str, Tensor], others: Iterable[str], name: str, con
 
 
 def extract(tensors: dict[str, Tensor], layout: Layout, container: str, branch: str) -> dict[str, Tensor]:
-    """The tensors of one branch under torchvision's names; a name that no rule knows stays as it is.
+    """The tensors of one branch under torchvision's names; a key that no rule knows stays as it is.
 
     Raises:
         ValueError: two tensors with the same new name, or a repeated module that differs.
@@ -250,8 +238,7 @@ def extract(tensors: dict[str, Tensor], layout: Layout, container: str, branch: 
         prefix = _longest(key, roles)
         if prefix is None or roles[prefix] != branch:
             continue
-        name = key[len(prefix) :]
-        new = rename_key(name, rules) or name
+        new = rename_key(key[len(prefix) :], rules) or key
         if new in state:
             raise ValueError(f"{key}: {new} is already there; a tensor is in the file twice")
         state[new] = tensor
@@ -399,6 +386,10 @@ def _absolute(prefix: str, container: str) -> tuple[str, ...]:
 
 def _longest(key: str, roles: dict[str, str | None]) -> str | None:
     return max((prefix for prefix in roles if key.startswith(prefix)), key=len, default=None)
+
+
+def _first(tensors: Iterable[str]) -> str:
+    return ", ".join(sorted(key for key in tensors if not key.startswith(AROUND))[:4]) or "none"
 
 
 def _names(branches: tuple[str, ...]) -> str:
