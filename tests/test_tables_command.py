@@ -19,7 +19,7 @@ ROW = Row(
     *("torch", "top1", 45.2, "percent", True, 0, 1000, "last", "ok", "python -m transfer linear c.yaml"),
     *("cd" * 32, "0.1.0", "2 cores", 12.0),
 )
-HEAVY = "torch, torchvision, numpy, pandas"
+HEAVY = "torch, torchvision, detectron2, mmcv"
 WATCHED = f"""
 import runpy, sys
 {{before}}
@@ -100,7 +100,7 @@ def test_unusable_rows_stop_the_command_and_write_nothing(tables: tuple[Path, Pa
     results.write_text(results.read_text().replace("45.2", "145.2"))
     done = make_tables("--measured", runs, "--out", tmp_path / "other")
     assert done.returncode == 2
-    assert f"{results}:2: top1: 145.2 lies outside 0..100 percent" in done.stderr
+    assert f"{results}:2: value: '145.2' lies outside 0..100 percent" in done.stderr
     assert not (tmp_path / "other").exists()
 
 

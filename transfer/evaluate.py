@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
+from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
 from transfer.tasks import TASKS, Task
 
@@ -33,6 +34,19 @@ def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
         OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
     )
     return OmegaConf.to_object(merged)
+
+
+def check_protocol(config: Any, path: Path) -> None:
+    """Refuse a protocol whose rows no reader would accept: before the work, not after it.
+
+    Raises:
+        ValueError: the protocol has no line in the table of protocols.
+    """
+    if config.protocol not in PROTOCOLS:
+        raise ValueError(
+            f"{path}: protocol {config.protocol!r} is unknown; give it a line in "
+            "transfer/report/protocols.py that says where it is written down"
+        )
 
 
 def identity(config: Any) -> dict[str, Any]:
@@ -90,6 +104,7 @@ def run_task(
             cannot be used; nothing was written.
     """
     config = load_config(TASKS[name], config_path, overrides)
+    check_protocol(config, config_path)
     backbone = read_backbone(backbone_path)
     out.mkdir(parents=True, exist_ok=True)
     for leftover in (out / "results.csv", out / KEY_NAME):

@@ -1,1 +1,1 @@
-"""Rows in, tables out. Imports no package at all, so never torch."""
+"""Rows in, tables out. Writing rows imports no package, reading them pandas and pandera, nothing torch."""

@@ -1,7 +1,8 @@
 """The row: one measured or published number, with everything needed to believe it.
 
 A results file is a CSV with exactly the columns of :class:`Row`, in that order. Identity lives in
-the fields, never in file names; a missing number is an empty cell.
+the fields, never in file names; a missing number is an empty cell. Writing needs no package; reading
+needs pandas and pandera, which :mod:`transfer.report.schema` imports.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,13 +21,17 @@ class Metric:
     """What a metric id means wherever it appears."""
 
     name: str  # display name, used only in tables
-    unit: str  # "percent" (0..100) or "count"
+    unit: str  # "percent" (0..100), "count" or "hours"
     higher_is_better: bool
+    lowest: float = 0.0
 
 
 METRICS: dict[str, Metric] = {
     "top1": Metric("top-1", "percent", True),
     "top5": Metric("top-5", "percent", True),
+    # Top-1 or mean per class, whichever is customary for the dataset; the source does not say.
+    "accuracy": Metric("accuracy", "percent", True),
+    "map_voc07": Metric("11-point mAP", "percent", True),
     "box_ap": Metric("AP", "percent", True),
     "box_ap50": Metric("AP50", "percent", True),
     "box_ap75": Metric("AP75", "percent", True),
@@ -36,11 +42,25 @@ METRICS: dict[str, Metric] = {
     "norm_precision": Metric("norm. precision", "percent", True),
     "precision": Metric("precision", "percent", True),
     "j_mean": Metric("J mean", "percent", True),
-    "mota": Metric("MOTA", "percent", True),
+    "mota": Metric("MOTA", "percent", True, lowest=-math.inf),
+    "smota": Metric("sMOTA", "percent", True, lowest=-math.inf),
     "idf1": Metric("IDF1", "percent", True),
     "hota": Metric("HOTA", "percent", True),
     "id_switches": Metric("ID switches", "count", False),
+    "relative_error": Metric("relative error", "percent", False),
+    "wall_hours": Metric("hours", "hours", False),
 }
+# What is asked of a backbone ("finetune": all weights on all labels of another dataset), then what is
+# said about pre-training itself ("objective": the loss; "pretrain": its cost).
+TASKS = (
+    *("linear", "knn", "semisup", "finetune", "detect", "sot", "vos", "mot", "mots", "pose"),
+    *("objective", "pretrain"),
+)
+REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number without these is not a fact
+MEASURED = ("backbone_sha256", "config_sha256", "code_version")  # what every measured number has
+SELECTIONS = ("last", "best-val", "best-test", "unknown")
+REPORTED = ("own", "quoted", "unknown")  # of a published number; a measured one has ""
+STATUS_BEGINNINGS = ("failed: ", "not-run: ")
 
 
 @dataclass(frozen=True)
@@ -68,9 +88,13 @@ class Measurement:
 class Row:
     """One line of a results file; see the module docstring.
 
+    What one row can be wrong about by itself is refused here, so that no task writes it; a file is
+    held to more when it is read (:mod:`transfer.report.schema`).
+
     Raises:
         ValueError: an empty identity field, an unknown metric, a value that is not finite or out of
-            range, a status that contradicts the value, an unknown selection.
+            range, a status that contradicts the value, an unknown selection or reporter, a spread
+            that is negative or beside a measured number.
     """
 
     method: str
@@ -92,11 +116,18 @@ class Row:
     n: int | None
     selection: str
     status: str
-    source: str  # the paper and table, or the command that measured it
+    source: str  # the paper, table and page, or the command that measured it
     config_sha256: str
     code_version: str
     hardware: str
     wall_s: float | None
+    std: float | None = None  # the spread that a published number comes with, in the unit of the value
+    reported: str = ""  # who measured a published number: "own", "quoted", "unknown"; "" where we did
+
+    @property
+    def published(self) -> bool:
+        """Whether a paper or page says so; else this repository measured it."""
+        return self.reported != ""
 
     def __post_init__(self) -> None:
         empty = [name for name in REQUIRED if not getattr(self, name)]
@@ -112,22 +143,30 @@ class Row:
             )
         if self.selection not in SELECTIONS:
             raise ValueError(f"selection {self.selection!r} is none of {', '.join(SELECTIONS)}")
+        if self.reported and self.reported not in REPORTED:
+            raise ValueError(f"reported {self.reported!r} is none of {', '.join(REPORTED)}, and not empty")
+        self._check_value(metric)
+        if self.std is not None and not (
+            self.published and self.value is not None and 0 <= self.std < math.inf
+        ):
+            raise ValueError(f"std {self.std}: expected a spread >= 0 beside a published number, or nothing")
+
+    def _check_value(self, metric: Metric) -> None:
         if self.status == "ok":
             if self.value is None or not math.isfinite(self.value):
                 raise ValueError(f"{self.metric}: status ok needs a finite value, found {self.value}")
-            lowest = -math.inf if self.metric == "mota" else 0.0  # MOTA has no lower bound
-            if self.unit == "percent" and not lowest <= self.value <= 100.0:
+            if metric.unit == "percent" and not metric.lowest <= self.value <= 100.0:
                 raise ValueError(f"{self.metric}: {self.value} lies outside 0..100 percent")
-            if self.unit == "count" and (self.value < 0 or self.value != int(self.value)):
+            if metric.unit == "hours" and self.value < 0:
+                raise ValueError(f"{self.metric}: {self.value} is negative")
+            if metric.unit == "count" and (self.value < 0 or self.value != int(self.value)):
                 raise ValueError(f"{self.metric}: {self.value} is not a count")
-        elif not self.status.startswith(("failed: ", "not-run: ")):
+        elif not self.status.startswith(STATUS_BEGINNINGS):
             raise ValueError(f"status {self.status!r} is neither ok, 'failed: …' nor 'not-run: …'")
         elif self.value is not None:
             raise ValueError(f"{self.metric}: a value beside status {self.status!r}")
 
 
-REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number without these is not a fact
-SELECTIONS = ("last", "best-val", "best-test", "unknown")
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
@@ -148,35 +187,55 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, *, published: bool | None = None) -> list[Row]:
     """Read a results file strictly; raises as :func:`read_placed_rows` does."""
-    return (row for _, row in read_placed_rows(path))
+    return [row for _, row in read_placed_rows(path, published=published)]
 
 
-def read_placed_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def read_placed_rows(path: Path, *, published: bool | None = None) -> list[tuple[str, Row]]:
     """Read a results file strictly, each row with its place, ``file:line``.
+
+    ``published`` says which rows may stand in the file: published ones, measured ones, or (None) both.
+    A row that spans several lines has the place of its last one.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: wrong header, wrong number of cells, or a cell that :class:`Row` refuses; the
-            message gives file and line.
+        ValueError: text that is no CSV, a wrong header or number of cells, or a cell that
+            :mod:`transfer.report.schema` refuses; the message gives file, line and column
+            of the first ten.
     """
+    from transfer.report.schema import check_records  # here, so that writing rows needs no pandas
+
+    lines, records = _read_records(path)
+    check_records(path, lines, records, published=published)
+    return [(f"{path}:{line}", _to_row(cells)) for line, cells in zip(lines, records, strict=True)]
+
+
+def _read_records(path: Path) -> tuple[list[int], list[list[str]]]:
+    """Line numbers and cells of everything below the header, which must be that of the schema."""
+    lines: list[int] = []
+    records: list[list[str]] = []
     with path.open(newline="", encoding="utf-8") as handle:
-        reader = csv.DictReader(handle)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            found = set(reader.fieldnames or ())
-            raise ValueError(
-                f"{path}:1: header differs from the row schema; missing "
-                f"{sorted(set(COLUMNS) - found)}, unknown {sorted(found - set(COLUMNS))}"
-            )
-        for cells in reader:
-            if None in cells or None in cells.values():
-                raise ValueError(f"{path}:{reader.line_num}: expected {len(COLUMNS)} cells")
-            try:
-                row = _from_text(cells)
-            except ValueError as error:
-                raise ValueError(f"{path}:{reader.line_num}: {error}") from error
-            yield f"{path}:{reader.line_num}", row
+        reader = csv.reader(handle, strict=True)
+        try:
+            header = tuple(next(reader, ()))
+            if header != COLUMNS:
+                missing, unknown = (
+                    [name for name in names if name not in others]
+                    for names, others in ((COLUMNS, header), (header, COLUMNS))
+                )
+                raise ValueError(
+                    f"{path}:1: header differs from the row schema; missing {missing}, unknown {unknown}"
+                    + ("" if missing or unknown else f"; expected this order: {','.join(COLUMNS)}")
+                )
+            for cells in reader:
+                lines.append(reader.line_num)
+                records.append(list(map(sys.intern, cells)))  # most cells repeat
+        except csv.Error as error:
+            raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}:{reader.line_num + 1}: not UTF-8: {error}") from error
+    return lines, records
 
 
 def _to_text(value: object) -> str:
@@ -189,20 +248,12 @@ def _to_text(value: object) -> str:
     return str(value)
 
 
-def _from_text(cells: dict[str, str]) -> Row:
-    if cells["higher_is_better"] not in ("true", "false"):
-        raise ValueError(f"higher_is_better is {cells['higher_is_better']!r}, expected true or false")
-    typed: dict[str, object] = dict(cells)
-    for name in ("value", "wall_s"):
-        typed[name] = _number(float, name, cells[name])
+def _to_row(cells: list[str]) -> Row:
+    """A row from cells that the schema has accepted."""
+    typed: dict[str, object] = dict(zip(COLUMNS, cells, strict=True))
+    for name in ("value", "wall_s", "std"):
+        typed[name] = float(str(typed[name])) if typed[name] else None
     for name in ("seed", "n"):
-        typed[name] = _number(int, name, cells[name])
-    typed["higher_is_better"] = cells["higher_is_better"] == "true"
+        typed[name] = int(str(typed[name])) if typed[name] else None
+    typed["higher_is_better"] = typed["higher_is_better"] == "true"
     return Row(**typed)  # type: ignore[arg-type]  # the header was checked against the fields
-
-
-def _number(kind: type[int] | type[float], name: str, text: str) -> float | None:
-    try:
-        return kind(text) if text else None
-    except ValueError:
-        raise ValueError(f"{name} is {text!r}, expected {kind.__name__} or nothing") from None

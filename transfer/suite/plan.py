@@ -12,7 +12,7 @@ from omegaconf import MISSING, OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone
-from transfer.evaluate import KEY_NAME, identity, load_config
+from transfer.evaluate import KEY_NAME, check_protocol, identity, load_config
 from transfer.report.rows import read_rows
 from transfer.tasks import TASKS
 
@@ -68,8 +68,8 @@ def load_suite(path: Path) -> Suite:
         FileNotFoundError: no such file.
         OmegaConfBaseException: an unknown key or a missing value, here or in a task's configuration:
             better now than after hours.
-        ValueError: no task, an unknown one, a configuration file that is not there, or two that
-            would share a run folder.
+        ValueError: no task, an unknown one, an unknown protocol, a configuration file that is not there,
+            or two that would share a run folder.
     """
     suite = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), OmegaConf.load(path)))
     assert isinstance(suite, Suite)
@@ -78,7 +78,7 @@ def load_suite(path: Path) -> Suite:
             raise ValueError(f"{path}: task {line.task!r} is unknown; known: {', '.join(TASKS)}")
         if not Path(line.config).is_file():
             raise ValueError(f"{path}: {line.config} is not there; paths are relative to the checkout's root")
-        load_config(TASKS[line.task], Path(line.config))
+        check_protocol(load_config(TASKS[line.task], Path(line.config)), Path(line.config))
     stems = [Path(line.config).stem for line in suite.tasks]
     if not stems or len(set(stems)) < len(stems):
         raise ValueError(
