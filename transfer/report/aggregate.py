@@ -2,22 +2,36 @@
 
 A *column* is a question (dataset, split, protocol, metric), a *line* is who answers it (backbone
 and how its number was selected), a *cell* is the answer. Nothing is averaged over what happens to
-exist: a cell with one failed seed has no value.
+exist: a cell with one failed seed has no value, and a cell with fewer seeds than planned says so.
+Planned is the largest number of seeds that any measured line of the same column has; rows do not say
+what a suite meant to run.
 """
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 
+from transfer.report.items import (
+    HITS,
+    ITEM_NOUNS,
+    SUFFIX,
+    ItemKey,
+    Items,
+    item_key,
+    items_path,
+    matching,
+    read_items,
+    write_items,
+)
+from transfer.report.resampling import MIN_ITEMS, bootstrap_interval
 from transfer.report.rows import METRICS, Row, read_placed_rows, write_rows
+from transfer.report.statistics import Interval, mean, mean_interval, sample_std, wilson_interval
 
-ACCURACIES = ("top1", "top5")  # shares of n independent images, so a binomial interval applies
-Z_95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
+STATED = "stated ±"  # kind of a published spread: what the source prints, of whatever it says
 
 
 @dataclass(frozen=True)
@@ -47,59 +61,89 @@ class Line:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """The answer: one row a seed."""
+    """The answer: one row a seed, and the items of each where they are known.
+
+    ``planned`` is the number of seeds a measured cell should have; see the module docstring.
+    """
 
     column: Column
     line: Line
     rows: tuple[Row, ...]
+    planned: int = 1
+    items: tuple[Items | None, ...] = ()
 
-    @property
+    @cached_property
     def failures(self) -> tuple[str, ...]:
         """The distinct statuses of seeds that gave no number."""
         return tuple(sorted({row.status for row in self.rows if row.status != "ok"}))
 
-    @property
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """One number a seed, or () when a seed gave none."""
+        values = tuple(row.value for row in self.rows if row.value is not None)
+        return values if len(values) == len(self.rows) else ()
+
+    @cached_property
     def value(self) -> float | None:
         """Mean over the seeds, or None when a seed gave no number."""
-        values = [row.value for row in self.rows if row.value is not None]
-        return statistics.fmean(values) if len(values) == len(self.rows) else None
+        return mean(self.values) if self.values else None
 
-    @property
+    @cached_property
     def std(self) -> float | None:
         """Sample standard deviation over the seeds; None for a single seed."""
-        values = [row.value for row in self.rows if row.value is not None]
-        return statistics.stdev(values) if len(values) == len(self.rows) > 1 else None
+        return sample_std(self.values) if len(self.values) > 1 else None
 
-    @property
+    @cached_property
     def n(self) -> int | None:
         """Number of evaluated items, where all seeds agree on it."""
         counts = {row.n for row in self.rows}
         return counts.pop() if len(counts) == 1 else None
 
     @property
+    def is_short(self) -> bool:
+        """Whether a measured cell has fewer seeds than planned."""
+        return not self.line.published and len(self.rows) < self.planned
+
+    @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % interval in percent of a classification accuracy from one seed."""
-        if self.column.metric not in ACCURACIES or len(self.rows) > 1 or self.value is None or not self.n:
+        """95 % interval of the value; what a source prints after ± is none."""
+        spread = self.spread
+        return None if spread is None or spread.kind == STATED else (spread.low, spread.high)
+
+    @cached_property
+    def spread(self) -> Interval | None:
+        """How far off the value may be, and how that is known; None where nothing is known.
+
+        Published: value ± what the source states. Measured: a t interval over seeds, cut at the ends of the
+        metric's range; where there is one seed, or none changed anything (kNN), the Wilson interval of a
+        classification accuracy, or the bootstrap over the items.
+        """
+        if self.value is None:
             return None
-        return wilson_interval(self.value, self.n)
-
-
-def wilson_interval(percent: float, n: int) -> tuple[float, float]:
-    """95 % Wilson score interval, in percent, of a share measured on ``n`` items (Wilson 1927, JASA 22).
-
-    Unlike the normal approximation it stays inside 0..100 and has a width at 0 and 100.
-    """
-    share = percent / 100
-    scale = 1 + Z_95**2 / n
-    centre = (share + Z_95**2 / (2 * n)) / scale
-    half = Z_95 * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2)) / scale
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+        if self.line.published:
+            stated = self.rows[0].std if len(self.rows) == 1 else None
+            return None if stated is None else Interval(self.value - stated, self.value + stated, STATED)
+        if self.std:
+            low, high = mean_interval(self.values)
+            metric = METRICS[self.column.metric]
+            highest = 100.0 if metric.unit == "percent" else high
+            return Interval(max(low, metric.lowest), min(high, highest), f"t over {len(self.values)} seeds")
+        noun = ITEM_NOUNS.get(self.column.metric, "")
+        if self.column.metric in HITS and self.n:
+            return Interval(*wilson_interval(self.value, self.n), f"Wilson, {self.n} {noun}")
+        for items in self.items:
+            if items is not None and len(items.values) >= MIN_ITEMS:
+                kind = f"bootstrap over {len(items.values)} {noun}"
+                return Interval(*bootstrap_interval(items.values), kind)
+        return None
 
 
 def find_results(path: Path) -> list[Path]:
     """The results files of a path: itself, or every ``results.csv`` below it, or else its ``*.csv``.
+
+    Files of items (``*.items.csv``) are none.
 
     Raises:
         FileNotFoundError: no such path, or a folder without any results file.
@@ -108,14 +152,18 @@ def find_results(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such file or folder of results")
-    found = sorted(path.rglob("results.csv")) or sorted(path.glob("*.csv"))
+    found = sorted(path.rglob("results.csv")) or sorted(
+        file for file in path.glob("*.csv") if not file.name.endswith(SUFFIX)
+    )
     if not found:
         raise FileNotFoundError(f"{path}: holds neither a results.csv nor another CSV file")
     return found
 
 
-def read_all(paths: Iterable[Path]) -> list[Row]:
+def read_all(paths: Iterable[Path], *, published: bool | None = None) -> list[Row]:
     """Rows of several results files; a row that stands in two files identically counts once.
+
+    ``published`` says which rows may stand in them: published, measured, or (None) both.
 
     Raises:
         ValueError: a file that :func:`read_placed_rows` refuses, or two different rows for the same
@@ -123,9 +171,9 @@ def read_all(paths: Iterable[Path]) -> list[Row]:
     """
     seen: dict[object, tuple[str, Row]] = {}
     for path in paths:
-        for place, row in read_placed_rows(path):
+        for place, row in read_placed_rows(path, published=published):
             # A published row has no backbone file: there the source tells two numbers apart.
-            key = (_column(row), _line(row, published=not row.backbone_sha256), row.seed)
+            key = (_column(row), _line(row, published=row.published), row.seed)
             earlier_place, earlier = seen.setdefault(key, (place, row))
             if earlier != row:
                 differing = [f.name for f in fields(Row) if getattr(row, f.name) != getattr(earlier, f.name)]
@@ -139,18 +187,29 @@ def read_all(paths: Iterable[Path]) -> list[Row]:
 def collect(folder: Path, into: Path) -> int:
     """Write the rows of every results file under ``folder`` into one sorted file; returns how many.
 
+    Their items go beside it, ``NAME.items.csv``, in the same order.
+
     Raises:
-        ValueError: the target lies in the folder and would be read the next time, or :func:`read_all`.
+        ValueError: the target lies in the folder and would be read the next time, a target named like
+            a file of items, or what :func:`read_all` or :func:`read_items` refuses.
     """
     if folder.resolve() in into.resolve().parents:
         raise ValueError(f"{into}: lies inside {folder}, whose files it is to hold; choose a place outside")
-    rows = sorted(read_all(find_results(folder)), key=_order)
+    if into.name.endswith(SUFFIX):
+        raise ValueError(f"{into}: a name that ends in {SUFFIX} is that of the items beside a results file")
+    paths = find_results(folder)
+    rows = sorted(read_all(paths, published=False), key=_order)
+    write_items(items_path(into), matching(rows, read_items(paths, rows)))
     write_rows(into, rows)
     return len(rows)
 
 
-def to_cells(published: Sequence[Row], measured: Sequence[Row]) -> list[Cell]:
+def to_cells(
+    published: Sequence[Row], measured: Sequence[Row], items: Mapping[ItemKey, Items] | None = None
+) -> list[Cell]:
     """Group rows into cells, in an order that no order of the rows changes.
+
+    ``items`` are those of measured rows, as :func:`transfer.report.items.read_items` gives them.
 
     Raises:
         ValueError: two rows of one seed in the same cell, or seeds of different configurations.
@@ -169,28 +228,35 @@ def to_cells(published: Sequence[Row], measured: Sequence[Row]) -> list[Cell]:
                 f"{_describe(rows[0])}: seeds of different configurations (config_sha256) are no repeats of "
                 "one another; collect one configuration's rows, or give the other a protocol of its own"
             )
-    return [
-        Cell(column, line, tuple(sorted(groups[column, line], key=_order)))
-        for column, line in sorted(groups, key=lambda key: (str(key[0]), str(key[1])))
-    ]
+    planned: Counter[Column] = Counter()
+    for (column, line), rows in groups.items():
+        if not line.published:
+            planned[column] = max(planned[column], len(rows))
+    cells = []
+    for column, line in sorted(groups, key=lambda key: (str(key[0]), str(key[1]))):
+        rows = sorted(groups[column, line], key=_order)
+        held = tuple(items.get(item_key(row)) for row in rows) if items else ()
+        cells.append(Cell(column, line, tuple(rows), max(1, planned[column]), held))
+    return cells
 
 
-def place_failures(rows: Sequence[Row]) -> list[Row]:
+def place_failures(rows: Sequence[Row], known: Sequence[Row] = ()) -> list[Row]:
     """Give a failed row without split the splits that other runs of its task and protocol have.
 
-    A task that fails as a whole cannot know on which splits it would have reported.
+    A task that fails as a whole cannot know on which splits it would have reported. ``known`` are rows
+    from elsewhere that may tell.
     """
     splits: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for row in rows:
+    for row in (*rows, *known):
         if row.split:
             splits[row.task, row.dataset, row.protocol, row.metric].add(row.split)
     placed: list[Row] = []
     for row in rows:
-        known = sorted(splits[row.task, row.dataset, row.protocol, row.metric])
-        if row.split or row.status == "ok" or not known:
+        possible = sorted(splits[row.task, row.dataset, row.protocol, row.metric])
+        if row.split or row.status == "ok" or not possible:
             placed.append(row)
         else:
-            placed += [replace(row, split=split) for split in known]
+            placed += [replace(row, split=split) for split in possible]
     return placed
 
 

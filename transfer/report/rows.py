@@ -14,6 +14,10 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transfer.report.items import Items
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Measurement:
     ``value`` is in percent (0..100) or a count, as :data:`METRICS` says; ``n`` is the number of
     evaluated items (images, sequences); ``selection`` is ``last``, ``best-val`` or ``best-test``.
     A task that could not give a number yields ``value=None`` and a ``status`` that starts with
-    ``failed: `` or ``not-run: ``.
+    ``failed: `` or ``not-run: ``. ``items`` are the values that the number is the mean of, where it is.
     """
 
     dataset: str
@@ -82,6 +86,7 @@ class Measurement:
     n: int | None
     selection: str = "last"
     status: str = "ok"
+    items: Items | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Two answers to one question, compared by what they share: seeds first, then items."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from transfer.report.aggregate import Cell, Column, Line
+from transfer.report.items import HITS, Items
+from transfer.report.resampling import MIN_ITEMS, paired_bootstrap
+from transfer.report.statistics import Comparison, holm, mcnemar, paired_t, unpaired_shares, welch_t
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two measured lines of one column; ``comparison`` is second minus first.
+
+    ``holm_p`` is its p value adjusted for the number of tests in this column; None where it has no p.
+    """
+
+    column: Column
+    first: Line
+    second: Line
+    comparison: Comparison
+    holm_p: float | None
+
+
+def pairs(cells: Sequence[Cell]) -> list[Pair]:
+    """Every two measured lines of a column, where there is a way to compare them.
+
+    Lines whose numbers were selected in different ways (last epoch, best on test) are not compared.
+    The order is that of the cells, whatever the order of the rows was.
+    """
+    columns: dict[tuple[Column, str], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if not cell.line.published and cell.value is not None:
+            columns[cell.column, cell.line.selection].append(cell)
+    found: list[Pair] = []
+    for (column, _), members in columns.items():
+        made = [
+            Pair(column, first.line, second.line, comparison, comparison.p_value)
+            for first, second in combinations(members, 2)
+            if (comparison := compare_cells(first, second)) is not None
+        ]
+        tested = [pair for pair in made if pair.holm_p is not None]
+        adjusted = iter(holm([pair.holm_p for pair in tested if pair.holm_p is not None]))
+        found += [pair if pair.holm_p is None else replace(pair, holm_p=next(adjusted)) for pair in made]
+    return found
+
+
+def compare_cells(first: Cell, second: Cell) -> Comparison | None:
+    """Second minus first, by the first of these that applies; None where none does.
+
+    1. at least two common seeds, with differences that are not all the same: paired t over them;
+    2. at least two seeds on each side, but fewer than two in common: Welch's t;
+    3. the same items of a common seed (else of each one's first): exact McNemar of hits, paired bootstrap of
+       other values;
+    4. classification accuracies of known n: Wilson intervals, unpaired.
+
+    Seeds that change nothing (kNN) leave no noise to see between seeds, so 3 or 4 decide there.
+    """
+    if first.value is None or second.value is None:
+        return None
+    by_seed = [
+        dict(zip((row.seed for row in cell.rows), cell.values, strict=True)) for cell in (first, second)
+    ]
+    common = sorted(seed for seed in by_seed[0].keys() & by_seed[1].keys() if seed is not None)
+    if len(common) > 1:
+        values = [[side[seed] for seed in common] for side in by_seed]
+        if len({b - a for a, b in zip(*values, strict=True)}) > 1:
+            return paired_t(values[0], values[1])
+    elif min(len(first.rows), len(second.rows)) > 1 and (first.std or second.std):
+        return welch_t(first.values, second.values)
+    return _compare_items(first, second, common) or _compare_shares(first, second)
+
+
+def _compare_items(first: Cell, second: Cell, common: Sequence[int]) -> Comparison | None:
+    a, b = _items(first, common), _items(second, common)
+    if a is None or b is None or a.names_sha256 != b.names_sha256:
+        return None
+    if first.column.metric in HITS:
+        return mcnemar(a.values, b.values)
+    return paired_bootstrap(a.values, b.values) if len(a.values) >= MIN_ITEMS else None
+
+
+def _items(cell: Cell, common: Sequence[int]) -> Items | None:
+    """Those of the first common seed, else of the first seed."""
+    for row, items in zip(cell.rows, cell.items, strict=False):  # () where no items are known
+        if not common or row.seed == common[0]:
+            return items
+    return None
+
+
+def _compare_shares(first: Cell, second: Cell) -> Comparison | None:
+    if first.column.metric not in HITS or not first.n or not second.n:
+        return None
+    if first.value is None or second.value is None:
+        return None
+    return unpaired_shares(first.value, first.n, second.value, second.n)
