@@ -33,7 +33,7 @@ class Dtype:
 class Array:
     """An array to be: numpy's ``_reconstruct`` gives it, ``__setstate__`` fills it."""
 
-    value: NDArray[Any]
+    value: NDArray[Any] | None = None
 
     def __init__(self, *_: object) -> None:
         pass
@@ -47,6 +47,28 @@ class Scalar:
     """``numpy.core.multiarray.scalar(dtype, bytes)``: its value is of no use here."""
 
     def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class Buffered(Array):
+    """``numpy.core.numeric._frombuffer(data, dtype, shape, order)``, as protocol 5 has it."""
+
+    def __init__(self, data: Any, dtype: Dtype, shape: Any, order: str) -> None:
+        self.value = rebuild(data, dtype, shape, order)
+
+
+class Decoded:
+    """``_codecs.encode(text, encoding)``, as protocol 2 uses it for bytes: making one gives bytes."""
+
+    def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
+        if encoding not in ("latin1", "latin-1"):
+            raise ValueError(f"encoding {encoding!r} is not latin1")
+        return text.encode("latin1")
+
+    def __setstate__(self, state: object) -> None:
         pass
 
 
@@ -66,21 +88,15 @@ def rebuild(data: Any, dtype: Dtype, shape: Any, order: str) -> NDArray[Any]:
     return np.frombuffer(data, kind).reshape(shape, order="F" if order == "F" else "C")
 
 
-def decode(text: str, encoding: str) -> bytes:
-    """``_codecs.encode`` as protocol 2 uses it for bytes."""
-    if encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"encoding {encoding!r} is not latin1")
-    return text.encode("latin1")
-
-
-ARRAYS: dict[str, Any] = {
+# Classes with __setstate__ only: on anything else a pickle may set attributes of its own.
+ARRAYS: dict[str, type] = {
     "numpy.dtype": Dtype,
     "numpy.ndarray": Array,
     "numpy.core.multiarray._reconstruct": Array,
     "numpy._core.multiarray._reconstruct": Array,
-    "numpy.core.numeric._frombuffer": rebuild,
-    "numpy._core.numeric._frombuffer": rebuild,
+    "numpy.core.numeric._frombuffer": Buffered,
+    "numpy._core.numeric._frombuffer": Buffered,
     "numpy.core.multiarray.scalar": Scalar,
     "numpy._core.multiarray.scalar": Scalar,
-    "_codecs.encode": decode,
+    "_codecs.encode": Decoded,
 }

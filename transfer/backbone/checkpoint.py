@@ -1,9 +1,4 @@
-"""Read a checkpoint file as plain data: tensors by path, and nothing that the file asks to run.
-
-A pickle is a program. Here it may build containers, numbers, strings, arrays and tensors, plus
-the harmless records of :data:`ALLOWED`, which become :class:`Opaque` and carry no behaviour.
-Everything else is refused by name before it is looked up.
-"""
+"""Read a checkpoint file as plain data: tensors by path, and nothing that the file asks to run."""
 
 from __future__ import annotations
 
@@ -11,72 +6,28 @@ import hashlib
 import pickle
 import re
 import warnings
-import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from transfer.backbone.arrays import ARRAYS, Array
+from transfer.backbone.arrays import Array
+from transfer.backbone.containers import (
+    LEGACY_MAGIC,
+    Opaque,
+    load_legacy,
+    load_pickle,
+    load_safetensors,
+    load_zip,
+    not_allowed,
+)
+from transfer.backbone.pickles import RefusedError
 
 MAX_DEPTH = 32  # of nested containers
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before PyTorch 1.6
-
-
-class Opaque:
-    """Stands for a record whose class is not loaded: keeps its fields, does nothing."""
-
-    def __init__(self, *arguments: object) -> None:
-        self.arguments = arguments
-
-    def __setstate__(self, state: object) -> None:
-        if isinstance(state, dict):
-            self.__dict__.update({str(key): value for key, value in state.items()})
-
-
-class PlainDict:
-    """Stands for a subclass of dict; making one gives a dict."""
-
-    def __new__(cls, *_: object) -> dict[Any, Any]:  # type: ignore[misc]
-        return {}
-
-
-# What published checkpoints carry besides tensors, and what it becomes. Nothing is imported by these names.
-ALLOWED: dict[str, type] = {
-    "argparse.Namespace": Opaque,  # DINO, timm
-    "numpy.core.multiarray.scalar": Opaque,  # learning rates and losses computed by numpy
-    "numpy._core.multiarray.scalar": Opaque,
-    "numpy.core.multiarray._reconstruct": Opaque,
-    "numpy._core.multiarray._reconstruct": Opaque,
-    "numpy.ndarray": Opaque,
-    "numpy.dtype": Opaque,
-    "numpy.dtypes.Float64DType": Opaque,
-    "numpy.dtypes.Float32DType": Opaque,
-    "numpy.dtypes.Int64DType": Opaque,
-    "pathlib.PosixPath": Opaque,
-    "pathlib._local.PosixPath": Opaque,
-    "datetime.datetime": Opaque,
-    "datetime.timedelta": Opaque,
-    "mmengine.logging.history_buffer.HistoryBuffer": Opaque,  # mmpretrain
-    "__main__.exclude_bias_and_norm": Opaque,  # Barlow Twins and VICReg keep it in the optimizer
-    "omegaconf.dictconfig.DictConfig": Opaque,  # Lightning's hyper-parameters
-    "omegaconf.listconfig.ListConfig": Opaque,
-    "omegaconf.base.ContainerMetadata": Opaque,
-    "omegaconf.base.Metadata": Opaque,
-    "omegaconf.nodes.AnyNode": Opaque,
-    "typing.Any": Opaque,
-    "collections.defaultdict": PlainDict,
-    "builtins.dict": Opaque,  # a defaultdict's factory
-    "builtins.list": Opaque,
-    "builtins.int": Opaque,
-    "builtins.float": Opaque,
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a regular file, not a checkpoint, truncated or damaged, or a pickle that
-            names something outside :data:`ALLOWED`.
+            names something outside :data:`~transfer.backbone.containers.ALLOWED`.
     """
     if not path.exists():
         broken = " (a symbolic link to nothing)" if path.is_symlink() else ""
@@ -121,6 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     checkpoint = Checkpoint(path, kind, file_sha256(path), {})
     try:
         _flatten(content, "", 0, set(), checkpoint)
+        _check_claims(checkpoint)
     except RefusedError as error:
         raise ValueError(f"{path}: {error}") from error
     if not checkpoint.tensors:
@@ -137,22 +89,18 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-class RefusedError(Exception):
-    """Readable, but not acceptable; the message says why."""
-
-
 def _container(path: Path, head: bytes) -> tuple[str, Callable[[Path], Any]]:
     """How the file is packed, by its first bytes: names lie more often than bytes do."""
     if not head:
         raise ValueError(f"{path}: the file is empty")
     if head.startswith(b"PK\x03\x04"):
-        return "PyTorch zip", _load_zip
+        return "PyTorch zip", load_zip
     if head.startswith(LEGACY_MAGIC):
-        return "PyTorch legacy", _load_legacy
+        return "PyTorch legacy", load_legacy
     if head.startswith(b"\x80"):
-        return "pickle", _load_pickle
+        return "pickle", load_pickle
     if len(head) > 8 and head[8:9] == b"{":
-        return "safetensors", _load_safetensors
+        return "safetensors", load_safetensors
     for start, what in {
         b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with `git lfs pull`",
         b"<": "a web page; the download link has probably expired",
@@ -168,87 +116,12 @@ def _container(path: Path, head: bytes) -> tuple[str, Callable[[Path], Any]]:
     )
 
 
-def _load_zip(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        names = [entry.filename for entry in entries]
-        if any(name.endswith("constants.pkl") for name in names):
-            raise RefusedError(
-                "a TorchScript program, not a checkpoint; save the model's state_dict() instead"
-            )
-        if not any(name.endswith("data.pkl") for name in names):
-            raise RefusedError(
-                f"a zip archive, but not PyTorch's: it holds {', '.join(names[:3]) or 'nothing'}"
-            )
-        if outside := [name for name in names if name.startswith("/") or ".." in name.split("/")]:
-            raise RefusedError(f"refused: the archive has an entry outside itself, {outside[0]!r}")
-        compressed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
-        if compressed or sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise RefusedError(
-                "refused: the archive would unpack to more than the file holds; PyTorch never compresses, so "
-                f"this is none of its files (entry {(compressed or names)[0]!r})"
-            )
-        if damaged := archive.testzip():
-            raise RefusedError(
-                f"damaged: the checksum of entry {damaged!r} is wrong. Copy or download the file again "
-                "(if it was saved with set_crc32_options(False), save it once more without)"
-            )
-    return _torch_load(path, mmap=True)
-
-
-def _load_legacy(path: Path) -> Any:
-    return _torch_load(path, mmap=False)
-
-
-def _torch_load(path: Path, *, mmap: bool) -> Any:
-    with torch.serialization.safe_globals([(stand_in, name) for name, stand_in in ALLOWED.items()]):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-
-
-def _load_pickle(path: Path) -> Any:
-    with path.open("rb") as handle:
-        content = _Unpickler(handle, encoding="latin1").load()
-        if handle.read(1):
-            raise RefusedError("damaged: bytes follow the pickle's end")
-    return content
-
-
-def _load_safetensors(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="pt") as handle:
-        tensors = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
-        return {**tensors, "__metadata__": handle.metadata() or {}}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds arrays and plain containers; looks nothing up by the names in the file."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
-        if full == "collections.OrderedDict":
-            return OrderedDict
-        if full in ARRAYS:
-            return ARRAYS[full]
-        if full in ALLOWED:
-            return ALLOWED[full]
-        raise RefusedError(_not_allowed(full))
-
-    def persistent_load(self, pid: object) -> Any:
-        raise RefusedError("refused: the pickle refers to data outside itself")
-
-
-def _not_allowed(name: str) -> str:
-    return (
-        f"refused: the pickle names {name}, which is none of the plain records that checkpoints carry; "
-        "nothing in it was executed. If it holds a whole model or objects, save its state_dict() instead"
-    )
-
-
 def _refusal(path: Path, kind: str, error: Exception) -> ValueError:
     if isinstance(error, pickle.UnpicklingError) and (
         named := re.search(r"GLOBAL ([\w.]+)", str(error))
         or re.search(r"function <\w+[\w\s]* ([\w.]+)", str(error))
     ):
-        return ValueError(f"{path}: {_not_allowed(named[1])}")
+        return ValueError(f"{path}: {not_allowed(named[1])}")
     reason = str(error).strip().split("\n")[0][:200]
     return ValueError(
         f"{path}: not a readable checkpoint, truncated or damaged ({kind}; {type(error).__name__}: {reason})"
@@ -263,6 +136,8 @@ def _flatten(node: Any, path: str, depth: int, seen: set[int], into: Checkpoint)
         into.tensors[path] = node
         return
     if isinstance(node, Array):
+        if node.value is None:
+            raise RefusedError(f"damaged: the array {path} has no content")
         node = node.value
     if isinstance(node, np.ndarray):
         with warnings.catch_warnings():
@@ -271,18 +146,27 @@ def _flatten(node: Any, path: str, depth: int, seen: set[int], into: Checkpoint)
     if isinstance(node, (str, int, float)):
         into.values[path] = node
         return
-    if isinstance(node, Opaque):
-        node = vars(node)
-    if isinstance(node, (list, tuple)):
-        node = dict(enumerate(node))
-    if not isinstance(node, dict) or id(node) in seen:
+    if not isinstance(node, (Opaque, list, tuple, dict)) or id(node) in seen:
         return
     if depth >= MAX_DEPTH:
         raise RefusedError(f"containers are nested more than {MAX_DEPTH} deep")
     seen.add(id(node))
     into.containers.add(f"{path}/")
-    for key, value in node.items():
+    items: Iterable[tuple[Any, Any]]
+    if isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:  # dict's own method: an OrderedDict out of a pickle may carry another under this name
+        items = dict.items(vars(node) if isinstance(node, Opaque) else node)
+    for key, value in items:
         _flatten(value, f"{path}/{key}" if path else str(key), depth + 1, seen, into)
+
+
+def _check_claims(checkpoint: Checkpoint) -> None:
+    """Refuse a tensor that is larger than its file: one number seen a billion times, or nothing at all."""
+    size = checkpoint.path.stat().st_size
+    for name, tensor in checkpoint.tensors.items():
+        if tensor.layout == torch.strided and (claim := tensor.numel() * tensor.element_size()) > size:
+            raise RefusedError(f"{name} claims to have {claim} bytes; the file has {size}")
 
 
 def _summary(content: Any) -> str:

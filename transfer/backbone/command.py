@@ -35,7 +35,7 @@ def main(target_name: str, argv: Sequence[str] | None = None) -> int:
             verify=args.verify,
         )
     except (OSError, ValueError) as error:
-        print(f"{program}: {error}\nNothing was written.", file=sys.stderr)
+        print(f"{program}: {printable(str(error))}\nNothing was written.", file=sys.stderr)
         return 1
     except ImportError as error:
         print(
@@ -47,8 +47,17 @@ def main(target_name: str, argv: Sequence[str] | None = None) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
     _show(args.checkpoint, done)
-    print(f"{out}: written, {'proven' if done.proof else 'UNVERIFIED'}; see {out.name}.json")
+    state = "proven" if done.proof else "UNVERIFIED"
+    print(printable(f"{out}: written, {state}; see {out.name}.json"))
     return 0
+
+
+def printable(text: str) -> str:
+    """Text from a file, safe to print: codes that would steer a terminal are spelled out."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def _show(checkpoint: Path, done: Conversion) -> None:
@@ -56,7 +65,7 @@ def _show(checkpoint: Path, done: Conversion) -> None:
     layout = f"layout {info.layout}" if origin else "backbone contract file"
     branch = f", branch {info.branch}" if info.branch else ""
     num_tensors = len(expected_shapes(info.arch))
-    print(f"{checkpoint}: {layout}{branch}: {info.method} {info.arch}, {num_tensors} tensors")
+    print(f"{printable(str(checkpoint))}: {layout}{branch}: {info.method} {info.arch}, {num_tensors} tensors")
     if origin:
         others = f"; other branches: {', '.join(origin.other_branches)}" if origin.other_branches else ""
         print(f"  read from {origin.container}; {origin.num_beside} tensors beside it{others}")

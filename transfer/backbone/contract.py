@@ -9,6 +9,7 @@ loads weights.
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,6 +21,9 @@ from torch import Tensor, nn
 
 from transfer.backbone.architecture import empty_resnet, expected_shapes
 from transfer.backbone.checkpoint import file_sha256
+from transfer.backbone.containers import check_header
+from transfer.backbone.naming import COUNTER
+from transfer.backbone.pickles import RefusedError
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def check_state(state: dict[str, Tensor], arch: str) -> None:
     """Refuse a state that is not exactly the backbone of ``arch``.
 
     Raises:
-        ValueError: names every missing, unexpected, wrongly shaped or non-finite tensor.
+        ValueError: names every missing, unexpected, wrongly shaped or typed, or non-finite tensor.
     """
     expected = expected_shapes(arch)
     missing = [f"  - missing {key} {expected[key]}" for key in expected if key not in state]
@@ -93,6 +97,8 @@ def check_state(state: dict[str, Tensor], arch: str) -> None:
     for key, tensor in state.items():
         if key in expected and tuple(tensor.shape) != expected[key]:
             wrong.append(f"  ! {key}: expected shape {expected[key]}, found {tuple(tensor.shape)}")
+        elif tensor.dtype != (dtype := torch.int64 if key.endswith(COUNTER) else torch.float32):
+            wrong.append(f"  ! {key}: expected {dtype}, found {tensor.dtype}")
         elif not torch.isfinite(tensor).all():
             wrong.append(f"  ! {key}: holds NaN or infinity")
     if missing or unexpected or wrong:
@@ -101,6 +107,27 @@ def check_state(state: dict[str, Tensor], arch: str) -> None:
         num_more = sum(max(0, len(kind) - num_shown) for kind in (missing, unexpected, wrong))
         more = f"\n  … and {num_more} more" if num_more else ""
         raise ValueError(f"not the backbone of a {arch}:\n" + "\n".join(shown) + more)
+
+
+def check_info(info: BackboneInfo) -> None:
+    """Refuse a header that no backbone can have.
+
+    Raises:
+        ValueError: names the field, and what it holds.
+    """
+    for field, value in asdict(info).items():
+        if not value.isprintable() and field != "source_name":  # a file's name may be anything
+            raise ValueError(f"header: expected printable text as {field}, found {value!r}")
+    if info.pixel_order not in ("RGB", "BGR"):
+        raise ValueError(f"header: expected pixel_order RGB or BGR, found {info.pixel_order!r}")
+    for field, least in (("pixel_mean", -math.inf), ("pixel_std", 0.0)):
+        text = getattr(info, field)
+        try:
+            values = [float(value) for value in text.split(",")]
+        except ValueError:
+            values = []
+        if len(values) != 3 or not all(math.isfinite(value) and value > least for value in values):
+            raise ValueError(f"header: expected three numbers as {field}, found {text!r}")
 
 
 def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> None:
@@ -146,10 +173,11 @@ def read_backbone(path: Path) -> Backbone:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such backbone file")
     try:
+        check_header(path)
         with safe_open(path, framework="pt") as handle:
             header = handle.metadata() or {}
             state = {key: handle.get_tensor(key) for key in handle.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, RefusedError, ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     if lacking := REQUIRED - header.keys():
         raise ValueError(
@@ -158,6 +186,7 @@ def read_backbone(path: Path) -> Backbone:
         )
     info = BackboneInfo(**{f.name: header[f.name] for f in fields(BackboneInfo) if f.name in header})
     try:
+        check_info(info)
         check_state(state, info.arch)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

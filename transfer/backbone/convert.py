@@ -116,7 +116,7 @@ def convert(
     report = out.with_name(out.name + ".json")
     temporary_report = report.with_name(f".{os.getpid()}.{report.name}")
     try:
-        target.write(backbone, temporary)
+        _write(target, backbone, temporary)
         reference = reference_features(backbone.state, backbone.info.arch, images, sot=sot) if verify else {}
         # From here on the tensors are the framework's: two copies of a large network are enough.
         backbone = replace(backbone, state={})
@@ -133,6 +133,14 @@ def convert(
         for folder in made:
             folder.rmdir()
     return Conversion(backbone.info, backbone.origin, proof)
+
+
+def _write(target: Target, backbone: Backbone, path: Path) -> None:
+    """Write a file; PyTorch's writer calls a full disk a RuntimeError."""
+    try:
+        target.write(backbone, path)
+    except RuntimeError as error:
+        raise OSError(f"{path}: cannot be written: {str(error).splitlines()[0]}") from error
 
 
 def _prove(

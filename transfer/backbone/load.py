@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,12 +18,14 @@ from transfer.backbone.contract import (
     Backbone,
     BackboneInfo,
     Origin,
+    check_info,
     check_state,
     read_backbone,
     write_backbone,
 )
-from transfer.backbone.naming import COUNTER, inverse, rename_key
-from transfer.backbone.sources import AROUND, HEAD, LAYOUTS, WRAPPERS, Layout
+from transfer.backbone.layout_fit import choose, extract, first_keys, unwrap
+from transfer.backbone.naming import COUNTER
+from transfer.backbone.sources import LAYOUTS
 from transfer.backbone.targets import from_sot
 
 # Of a file on its way back; its source is the file itself.
@@ -36,22 +38,6 @@ INHERITED = (
     "pixel_mean",
     "pixel_std",
 )
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How well a layout explains a checkpoint's tensors."""
-
-    name: str
-    container: str
-    branches: tuple[str, ...]  # that have a first convolution
-    unaccounted: tuple[str, ...]  # tensors that are no known part of the layout
-    lacking: tuple[str, ...]  # marks that do not occur
-
-    @property
-    def perfect(self) -> bool:
-        """Every tensor is accounted for, every mark is there, and so is a backbone."""
-        return bool(self.branches) and not self.unaccounted and not self.lacking
 
 
 def load_source(
@@ -82,7 +68,7 @@ def load_source(
     tensors = unwrap(checkpoint.tensors)
     for prefix in ignore:
         if not any(key.startswith(prefix) for key in tensors):
-            raise ValueError(f"{path}: --ignore {prefix} names no tensor; first keys: {_first(tensors)}")
+            raise ValueError(f"{path}: --ignore {prefix} names no tensor; first keys: {first_keys(tensors)}")
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
     fit = choose(path, tensors, [*checkpoint.values, *checkpoint.containers], source, branch)
     layout = LAYOUTS[fit.name]
@@ -123,6 +109,10 @@ def load_source(
         layout=fit.name,
     )
     info = replace(info, **find_provenance(checkpoint))
+    try:
+        check_info(info)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     origin = Origin(
         container=f"{checkpoint.kind}, {fit.container.rstrip('/') or 'top level'}",
         other_branches=tuple(name for name in fit.branches if name != chosen),
@@ -145,114 +135,6 @@ def is_contract(path: Path) -> bool:
         return False
 
 
-def unwrap(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what wrapper modules put before every key of a container."""
-    containers: dict[str, list[str]] = {}
-    for key in tensors:
-        containers.setdefault(key[: key.rfind("/") + 1], []).append(key)
-    bare: dict[str, Tensor] = {}
-    for container, keys in containers.items():
-        prefix = container
-        while wrapper := next((w for w in WRAPPERS if all(k.startswith(prefix + w) for k in keys)), ""):
-            prefix += wrapper
-        bare |= {container + key[len(prefix) :]: tensors[key] for key in keys}
-    return bare
-
-
-def choose(
-    path: Path,
-    tensors: dict[str, Tensor],
-    others: Iterable[str],
-    source: str | None = None,
-    branch: str | None = None,
-) -> Fit:
-    """The layout of a checkpoint: the one that was named, or the only one that fits.
-
-    Raises:
-        ValueError: an unknown layout or branch, a named layout that does not fit, none that fits
-            (the nearest are listed with what stands in the way), or several (all are listed).
-    """
-    if source is not None and source not in LAYOUTS:
-        raise ValueError(f"source {source!r} is unknown; known: {', '.join(LAYOUTS)}")
-    fits = [
-        fit_layout(tensors, others, name, container)
-        for name in ([source] if source else LAYOUTS)
-        for container in LAYOUTS[name].containers
-    ]
-    perfect = [
-        fit for fit in fits if fit.perfect and (branch is None or branch in LAYOUTS[fit.name].branches)
-    ]
-    if len(perfect) == 1:
-        return perfect[0]
-    if perfect:
-        names = ", ".join(f"{fit.name} (branches {_names(fit.branches)})" for fit in perfect)
-        raise ValueError(f"{path}: {len(perfect)} layouts fit: {names}; choose with --source and --branch")
-    if branch is not None and (fitting := [fit for fit in fits if fit.perfect]):
-        raise ValueError(
-            f"{path}: layout {fitting[0].name} has no branch {branch!r}; it has {_names(fitting[0].branches)}"
-        )
-    near = sorted(
-        (fit for fit in fits if fit.branches), key=lambda fit: (len(fit.unaccounted), len(fit.lacking))
-    )
-    if not near:
-        raise ValueError(
-            f"{path}: no backbone found: no tensor is called as the first convolution of a ResNet is in "
-            f"{source or 'any known layout'}. First keys: {_first(tensors)}"
-        )
-    lines = [f"  {fit.name}: {_obstacle(fit)}" for fit in near[:3]]
-    raise ValueError(
-        f"{path}: cannot tell the checkpoint's layout: none in docs/checkpoints.md fits. Nearest:\n"
-        + "\n".join(lines)
-        + "\nTensors that are no backbone can be left out with --ignore PREFIX. First keys: "
-        + _first(tensors)
-    )
-
-
-def fit_layout(tensors: dict[str, Tensor], others: Iterable[str], name: str, container: str) -> Fit:
-    """Compare a layout with a checkpoint's tensors and the paths of whatever else it holds."""
-    layout = LAYOUTS[name]
-    branches = tuple(
-        branch
-        for branch, prefixes in layout.branches.items()
-        if any(f"{container}{prefix}{layout.names['conv1.weight']}" in tensors for prefix in prefixes)
-    )
-    roles, rules = _roles(layout, container), inverse(layout.names)
-    unaccounted = tuple(key for key in tensors if not _accounted(key, roles, rules, container))
-    paths = [*tensors, *others]
-    lacking = tuple(
-        mark for mark in layout.marks if not any(key.startswith(_absolute(mark, container)) for key in paths)
-    )
-    return Fit(name, container, branches, unaccounted, lacking)
-
-
-def extract(tensors: dict[str, Tensor], layout: Layout, container: str, branch: str) -> dict[str, Tensor]:
-    """The tensors of one branch under torchvision's names; a key that no rule knows stays as it is.
-
-    Raises:
-        ValueError: two tensors with the same new name, or a repeated module that differs.
-    """
-    roles = _roles(layout, container)
-    rules = inverse(layout.names)
-    state: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        prefix = _longest(key, roles)
-        if prefix is None or roles[prefix] != branch:
-            continue
-        new = rename_key(key[len(prefix) :], rules) or key
-        if new in state:
-            raise ValueError(f"{key}: {new} is already there; a tensor is in the file twice")
-        state[new] = tensor
-    for prefix, originals in layout.repeats.items():
-        for key, tensor in tensors.items():
-            if not key.startswith(container + prefix):
-                continue
-            name = key[len(container + prefix) :]
-            for twin in (tensors.get(original + name) for original in _absolute(originals, container)):
-                if twin is not None and not torch.equal(twin, tensor):
-                    raise ValueError(f"{key} should repeat a tensor of {originals} but differs from it")
-    return state
-
-
 def normalise(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Plain float32 weights and int64 counters, and what had to be changed.
 
@@ -272,7 +154,7 @@ def normalise(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, .
         if tensor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
             raise ValueError(f"{key}: expected float32 weights, found {tensor.dtype}")
         narrow += tensor.dtype != torch.float32
-        plain[key] = tensor.detach().float()
+        plain[key] = tensor.detach().resolve_neg().float()
     return plain, (f"{narrow} half-precision tensors widened to float32",) if narrow else ()
 
 
@@ -281,6 +163,8 @@ def find_counters(checkpoint: Checkpoint, arch: str) -> tuple[dict[str, Tensor],
     names = [key for key in expected_shapes(arch) if key.endswith(COUNTER)]
     kept = [checkpoint.values.get(f"{COUNTER}/{key}") for key in names]
     if all(type(count) is int for count in kept):
+        if strange := [count for count in kept if not 0 <= int(count or 0) < 2**63]:
+            raise ValueError(f"a batch norm's step counter cannot be {strange[0]}")
         return {key: torch.tensor(count) for key, count in zip(names, kept, strict=True)}, ()
     zeros = {key: torch.zeros((), dtype=torch.int64) for key in names}
     return zeros, ("batch norms' step counters are not in the file, set to 0",)
@@ -357,51 +241,3 @@ def import_checkpoint(
     info = replace(backbone.info, **{key: value for key, value in said.items() if value is not None})
     write_backbone(out, backbone.state, info)
     return read_backbone(out)
-
-
-def _roles(layout: Layout, container: str) -> dict[str, str | None]:
-    """Prefix -> the branch it begins, or None for what is no backbone. The longest that fits decides."""
-    roles: dict[str, str | None] = dict.fromkeys(AROUND)
-    for branch, prefixes in layout.branches.items():
-        for prefix in prefixes:
-            roles[container + prefix] = branch
-            roles[container + prefix + HEAD] = None
-    for prefix in (*layout.beside, *layout.repeats):
-        roles[_absolute(prefix, container)[0]] = None
-    return roles
-
-
-def _accounted(key: str, roles: dict[str, str | None], rules: dict[str, str], container: str) -> bool:
-    """Whether a tensor has a place: below a prefix, or, where that is empty, by its own name."""
-    prefix = _longest(key, roles)
-    if prefix is None:
-        return False
-    return prefix != container or roles[prefix] is None or rename_key(key[len(prefix) :], rules) is not None
-
-
-def _absolute(prefix: str, container: str) -> tuple[str, ...]:
-    """The alternatives of a prefix from the top of the file; one that begins with a slash starts there."""
-    return tuple(one[1:] if one.startswith("/") else container + one for one in prefix.split("|"))
-
-
-def _longest(key: str, roles: dict[str, str | None]) -> str | None:
-    return max((prefix for prefix in roles if key.startswith(prefix)), key=len, default=None)
-
-
-def _first(tensors: Iterable[str]) -> str:
-    return ", ".join(sorted(key for key in tensors if not key.startswith(AROUND))[:4]) or "none"
-
-
-def _names(branches: tuple[str, ...]) -> str:
-    return ", ".join(repr(branch) for branch in branches)
-
-
-def _obstacle(fit: Fit) -> str:
-    parts = []
-    if fit.unaccounted:
-        parts.append(
-            f"{len(fit.unaccounted)} tensors belong to no known part of it, first {fit.unaccounted[0]!r}"
-        )
-    if fit.lacking:
-        parts.append(f"no tensor begins with {', '.join(fit.lacking)}")
-    return "; ".join(parts)
