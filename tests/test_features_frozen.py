@@ -14,7 +14,7 @@ from torch import nn
 from torchvision import transforms
 
 from transfer.backbone.contract import BackboneInfo, build_resnet
-from transfer.classify.features import Encoder, assert_frozen, extract_features, top_k_percent
+from transfer.classify.features import Encoder, assert_frozen, extract_features, top_k_hits
 from transfer.classify.knn import Config
 from transfer.data.folders import Images, eval_transform, read_split
 
@@ -100,17 +100,18 @@ def test_top_k_agrees_with_scikit_learn(k: int) -> None:
     scores = generator.normal(size=(200, 8))
     labels = generator.integers(0, 8, size=200)
     expected = top_k_accuracy_score(labels, scores, k=k, labels=range(8)) * 100
-    assert top_k_percent(torch.tensor(scores), torch.tensor(labels), k) == pytest.approx(expected)
+    hits = top_k_hits(torch.tensor(scores), torch.tensor(labels), k)
+    assert hits.double().mean().item() * 100 == pytest.approx(expected)
 
 
 def test_top_k_gives_a_constant_model_nothing() -> None:
-    assert top_k_percent(torch.zeros(4, 10), torch.tensor([0, 1, 2, 9]), 5) == 0.0
+    assert not top_k_hits(torch.zeros(4, 10), torch.tensor([0, 1, 2, 9]), 5).any()
 
 
 def test_top_k_refuses_scores_that_are_not_numbers() -> None:
     scores = torch.tensor([[0.0, float("nan")], [1.0, 0.0]])
     with pytest.raises(ValueError, match="NaN"):
-        top_k_percent(scores, torch.tensor([0, 0]), 1)
+        top_k_hits(scores, torch.tensor([0, 0]), 1)
 
 
 def test_logits_have_full_precision_under_bf16() -> None:

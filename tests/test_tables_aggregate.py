@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scipy.stats import binomtest
 
-from transfer.report.aggregate import collect, find_results, read_all, to_cells, wilson_interval
+from transfer.report.aggregate import STATED, collect, find_results, read_all, to_cells
+from transfer.report.items import item_key, name_items
+from transfer.report.resampling import bootstrap_interval
 from transfer.report.rows import Row, read_rows, write_rows
+from transfer.report.statistics import wilson_interval
 
 ROW = Row(
     *("mec", "resnet18", "mini", "40", "ab" * 32, "online", "linear", "mini", "val", "linear-cached-lars"),
@@ -23,7 +25,10 @@ def test_seeds_give_mean_and_sample_deviation() -> None:
     (cell,) = to_cells([], rows)
     assert cell.value == pytest.approx((40 + 42 + 47) / 3)  # 43
     assert cell.std == pytest.approx(((9 + 1 + 16) / 2) ** 0.5)  # divided by seeds - 1
-    assert cell.interval is None
+    half = 4.302652729749464 * (13 / 3) ** 0.5  # t of 2 degrees of freedom, times std / sqrt(3)
+    assert cell.interval == pytest.approx((43 - half, 43 + half))
+    assert cell.spread is not None
+    assert cell.spread.kind == "t over 3 seeds"
 
 
 def test_one_failed_seed_leaves_the_cell_without_a_number() -> None:
@@ -33,17 +38,65 @@ def test_one_failed_seed_leaves_the_cell_without_a_number() -> None:
     assert cell.failures == ("failed: loss is NaN",)
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 10), (10, 10), (1, 10), (452, 1000), (37_000, 50_000)])
-def test_wilson_interval_agrees_with_scipy(correct: int, n: int) -> None:
-    expected = binomtest(correct, n).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(100 * correct / n, n) == pytest.approx((100 * expected.low, 100 * expected.high))
-
-
-def test_only_classification_accuracies_get_an_interval() -> None:
+def test_one_seed_of_a_classification_accuracy_has_the_wilson_interval() -> None:
     average_precision = replace(ROW, task="detect", metric="box_ap")
-    intervals = {cell.column.metric: cell.interval for cell in to_cells([], [ROW, average_precision])}
-    assert intervals["top1"] == pytest.approx((37.0, 43.1), abs=0.05)
-    assert intervals["box_ap"] is None
+    cells = {cell.column.metric: cell for cell in to_cells([], [ROW, average_precision])}
+    assert cells["top1"].interval == pytest.approx((37.0, 43.1), abs=0.05)
+    assert cells["top1"].spread is not None
+    assert cells["top1"].spread.kind == "Wilson, 1000 images"
+    assert cells["box_ap"].spread is None
+
+
+def test_seeds_that_change_nothing_have_the_interval_of_one() -> None:
+    (cell,) = to_cells([], [replace(ROW, seed=seed) for seed in range(3)])
+    assert (cell.std, cell.interval) == (0.0, wilson_interval(40.0, 1000))
+
+
+def test_a_t_interval_ends_where_the_metric_does() -> None:
+    (cell,) = to_cells([], [replace(ROW, seed=seed, value=value) for seed, value in enumerate((99.0, 100.0))])
+    assert cell.interval is not None
+    assert cell.interval == pytest.approx((99.5 - 12.7062047 * 0.5, 100.0))
+
+
+def test_a_mean_over_sequences_has_the_bootstrap_interval() -> None:
+    scores = [50.0, 60.0, 40.0, 55.0, 45.0, 20.0]
+    row = replace(ROW, task="sot", metric="success", value=45.0, n=6)
+    items = {item_key(row): name_items("ABCDEF", scores)}
+    (cell,) = to_cells([], [row], items)
+    assert cell.interval == bootstrap_interval(scores)
+    assert cell.spread is not None
+    assert cell.spread.kind == "bootstrap over 6 sequences"
+    few = {item_key(row): name_items("ABCD", scores[:4])}
+    assert to_cells([], [row], few)[0].spread is None  # too few to resample
+    assert to_cells([], [row])[0].spread is None
+
+
+def test_a_stated_spread_is_shown_as_stated_and_is_no_interval() -> None:
+    row = replace(
+        ROW, seed=None, backbone_sha256="", config_sha256="", code_version="", reported="own", std=0.5
+    )
+    (cell,) = to_cells([row], [])
+    assert cell.spread is not None
+    assert (cell.spread.low, cell.spread.high, cell.spread.kind) == (39.5, 40.5, STATED)
+    assert (cell.interval, cell.std) == (None, None)
+    assert to_cells([replace(row, std=None)], [])[0].spread is None
+
+
+def test_a_line_with_fewer_seeds_than_another_of_its_column_is_marked() -> None:
+    other = replace(ROW, method="random", backbone_sha256="ef" * 32)
+    rows = [replace(ROW, seed=seed) for seed in range(3)] + [replace(other, seed=seed) for seed in range(2)]
+    apart = replace(other, protocol="linear-sgd-mini")
+    cells = {(cell.line.method, cell.column.protocol): cell for cell in to_cells([], [*rows, apart])}
+    assert {key: (cell.planned, cell.is_short) for key, cell in cells.items()} == {
+        ("mec", ROW.protocol): (3, False),
+        ("random", ROW.protocol): (3, True),
+        ("random", "linear-sgd-mini"): (1, False),
+    }
+
+
+def test_numbers_selected_in_another_way_are_another_cell() -> None:
+    best = replace(ROW, seed=1, selection="best-test", value=50.0)
+    assert sorted(cell.value or 0.0 for cell in to_cells([], [ROW, best])) == [40.0, 50.0]
 
 
 def test_a_failure_without_split_stands_in_every_split_of_its_task() -> None:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
+from transfer.report.items import check_items, items_path, write_items
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
 from transfer.tasks import TASKS, Task
@@ -99,6 +100,9 @@ def run_task(
 ) -> list[Row]:
     """Run a task and write ``out/results.csv``; a failure inside the task becomes rows that say so.
 
+    What the numbers are means of goes to ``out/items.csv``, before the rows: where there are rows, their
+    items are complete.
+
     Raises:
         FileNotFoundError, ValueError, OmegaConfBaseException: a configuration or backbone that
             cannot be used; nothing was written.
@@ -107,7 +111,8 @@ def run_task(
     check_protocol(config, config_path)
     backbone = read_backbone(backbone_path)
     out.mkdir(parents=True, exist_ok=True)
-    for leftover in (out / "results.csv", out / KEY_NAME):
+    results = out / "results.csv"
+    for leftover in (results, items_path(results), out / KEY_NAME):
         leftover.unlink(missing_ok=True)  # an interrupted run must not look like the one before
     OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
     provenance.code_version()  # remembered: the code that runs, not what is there when it ends
@@ -115,11 +120,16 @@ def run_task(
     try:
         measurements = list(importlib.import_module(TASKS[name].module).run(backbone, config, out))
         rows = to_rows(name, config, backbone, measurements, command_line, time.perf_counter() - start)
-    except Exception as error:  # also a value that no row can hold
+        numbers = [(row, m.items) for row, m in zip(rows, measurements, strict=True) if m.items is not None]
+        for row, items in numbers:
+            check_items(row, items)
+    except Exception as error:  # also a value that no row can hold, or that its items contradict
         traceback.print_exc()
         failed = failures(name, config, f"{type(error).__name__}: {error}")
         rows = to_rows(name, config, backbone, failed, command_line, time.perf_counter() - start)
-    write_rows(out / "results.csv", rows)
+        numbers = []
+    write_items(items_path(results), numbers)
+    write_rows(results, rows)
     return rows
 
 

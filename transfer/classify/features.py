@@ -123,11 +123,11 @@ def assert_frozen(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def top_k_percent(scores: Tensor, labels: Tensor, k: int) -> float:
-    """Percent of rows of ``scores`` ``(N, C)`` whose true class is among the ``k`` highest.
+def top_k_hits(scores: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Which rows of ``scores`` ``(N, C)`` have their true class among the ``k`` highest: bool ``(N,)``.
 
     A class that only ties with the true one counts as ahead of it, so a model that gives every class
-    the same score gets 0 rather than whatever the order of the classes would give.
+    the same score hits nothing rather than whatever the order of the classes would give.
 
     Raises:
         ValueError: a score that is not finite.
@@ -138,4 +138,4 @@ def top_k_percent(scores: Tensor, labels: Tensor, k: int) -> float:
         )
     true = scores.gather(1, labels.view(-1, 1))
     num_ahead = (scores >= true).sum(1) - 1
-    return float((num_ahead < k).double().mean() * 100.0)
+    return num_ahead < k

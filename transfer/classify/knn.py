@@ -44,7 +44,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         backbone, (train, val), config
     )
     votes = vote(train_features, train_labels, val_features, len(train.classes), config.k, config.temperature)
-    yield from measure(votes, val_labels, config.dataset, config.val_split, config.protocol)
+    yield from measure(votes, val_labels, val.names, config.dataset, config.val_split, config.protocol)
 
 
 @torch.inference_mode()

@@ -79,4 +79,4 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         cached = FeatureBatches(features, train_labels, config.batch_size, config.seed)
         fit(head, cached, optimiser, factors, device)
         logits, labels = predict(head, [(val_features, labels)], device, bf16=False)
-    yield from measure(logits, labels, config.dataset, config.val_split, config.protocol)
+    yield from measure(logits, labels, val.names, config.dataset, config.val_split, config.protocol)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder, top_k_percent
+from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder, top_k_hits
 from transfer.data.folders import ShuffledBatches
+from transfer.report.items import name_items
 from transfer.report.rows import Measurement
 
 logger = logging.getLogger(__name__)
@@ -164,8 +165,12 @@ def fit(
     return mean_loss
 
 
-def measure(scores: Tensor, labels: Tensor, dataset: str, split: str, protocol: str) -> Iterator[Measurement]:
-    """top1 and top5 of class scores ``(N, C)``, of the last epoch."""
+def measure(
+    scores: Tensor, labels: Tensor, names: Sequence[str], dataset: str, split: str, protocol: str
+) -> Iterator[Measurement]:
+    """top1 and top5 of class scores ``(N, C)`` of N named images, of the last epoch; top1 image by image."""
     for metric, k in (("top1", 1), ("top5", 5)):
-        value = top_k_percent(scores, labels, k)
-        yield Measurement(dataset, split, protocol, "torch", metric, value, len(labels), selection="last")
+        hits = top_k_hits(scores, labels, k)
+        value = float(hits.double().mean() * 100.0)
+        items = name_items(names, hits.double().tolist()) if metric == "top1" else None
+        yield Measurement(dataset, split, protocol, "torch", metric, value, len(labels), items=items)

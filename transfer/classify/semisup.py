@@ -79,7 +79,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     logger.info("fine-tuning on %d labelled images of %d classes", len(labelled.names), len(train.classes))
     fit(model, train_batches(labelled, config, config.min_scale), optimiser, factors, device, config.bf16)
     logits, labels = predict(model, eval_batches(val, config), device, config.bf16)
-    yield from measure(logits, labels, config.dataset, config.val_split, config.protocol)
+    yield from measure(logits, labels, val.names, config.dataset, config.val_split, config.protocol)
 
 
 def choose_labels(train: ImageSplit, config: Config) -> ImageSplit:

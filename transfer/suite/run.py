@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from transfer.evaluate import KEY_NAME, failures, load_config, to_rows
+from transfer.report.items import items_path
 from transfer.report.rows import read_rows, write_rows
 from transfer.suite.plan import Job, is_done
 from transfer.tasks import TASKS
@@ -39,8 +40,8 @@ def run_job(job: Job) -> bool:
     """
     job.out.mkdir(parents=True, exist_ok=True)
     results, key_path, key = job.out / "results.csv", job.out / KEY_NAME, job.key
-    key_path.unlink(missing_ok=True)
-    results.unlink(missing_ok=True)
+    for leftover in (key_path, results, items_path(results)):
+        leftover.unlink(missing_ok=True)
     arguments = [job.task, str(job.config_path), "--backbone", str(job.backbone.path)]
     arguments += ["--out", str(job.out), "--seed", str(job.seed)]
     start = time.perf_counter()
@@ -56,6 +57,7 @@ def run_job(job: Job) -> bool:
         measurements = failures(job.task, config, f"the process ended with status {code} and no reason given")
         command_line = shlex.join(["python", "-m", "transfer", *arguments])
         wall_s = time.perf_counter() - start
+        items_path(results).unlink(missing_ok=True)  # written, but the rows that they belong to were not
         write_rows(results, to_rows(job.task, config, job.backbone, measurements, command_line, wall_s))
     if code == 0:
         temporary = key_path.with_name(f".{KEY_NAME}.{os.getpid()}")

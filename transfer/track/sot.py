@@ -8,7 +8,7 @@ configuration freezes it, again after.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
+from transfer.report.items import name_items
 from transfer.report.rows import Measurement
 from transfer.track.backbone import assert_loaded, quiet
 from transfer.track.sot_config import resolve
@@ -84,7 +85,8 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     if mm_config.model.backbone.frozen_stages == NUM_STAGES:
         assert_loaded(model.backbone, backbone.state, f"{config.mmtrack_config} after training, frozen")
 
-    results = evaluate(model, test_set, mm_config)
+    results, by_sequence = evaluate(model, test_set, mm_config)
+    names = [info["video_path"] for info in test_set.data_infos]
     for metric in METRICS:
         yield Measurement(
             dataset=config.dataset,
@@ -94,6 +96,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
             metric=metric,
             value=float(results[metric]),
             n=len(test_set.data_infos),
+            items=name_items(names, by_sequence[metric]) if by_sequence else None,
         )
 
 
@@ -109,11 +112,14 @@ def train(model: nn.Module, dataset: Any, mm_config: Any) -> None:
     train_model(model, [dataset], mm_config, distributed=False, validate=False, timestamp=timestamp, meta={})
 
 
-def evaluate(model: nn.Module, dataset: Any, mm_config: Any) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, dataset: Any, mm_config: Any
+) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Track every sequence from its first box and score with mmtrack's own one-pass evaluation.
 
     Returns:
-        ``success``, ``norm_precision`` and ``precision`` in percent, three decimals.
+        ``success``, ``norm_precision`` and ``precision`` in percent, three decimals; and as
+        :func:`score_sequences`.
 
     Raises:
         ValueError: a predicted box that is not finite; names the sequence and the frame.
@@ -136,4 +142,28 @@ def evaluate(model: nn.Module, dataset: Any, mm_config: Any) -> dict[str, float]
     finally:
         handle.remove()
     scores: dict[str, float] = dataset.evaluate(outputs, metric=["track"], logger="silent")
+    return scores, score_sequences(dataset, outputs["track_bboxes"])
+
+
+def score_sequences(dataset: Any, boxes: Sequence[Any]) -> dict[str, list[float]]:
+    """The three metrics of each sequence alone, by mmtrack's own function, in the dataset's order.
+
+    ``boxes`` are those of all frames, ``x1, y1, x2, y2, score``. Empty for a dataset with an evaluation of
+    its own, whose metrics may be other than means over sequences.
+    """
+    from mmtrack.core.evaluation import eval_sot_ope
+    from mmtrack.datasets.base_sot_dataset import BaseSOTDataset
+
+    if type(dataset).evaluate is not BaseSOTDataset.evaluate:
+        return {}
+    scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
+    start = 0
+    for sequence, length in enumerate(dataset.num_frames_per_video):
+        truth = dataset.get_ann_infos_from_video(sequence)
+        visible = [truth["visible"]] if dataset.only_eval_visible else None
+        tracked = [[box[:4] for box in boxes[start : start + length]]]
+        alone = eval_sot_ope(results=tracked, annotations=[truth["bboxes"]], visible_infos=visible)
+        for metric in METRICS:
+            scores[metric].append(float(alone[metric]))
+        start += length
     return scores
