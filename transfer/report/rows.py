@@ -11,10 +11,10 @@ import csv
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transfer.report.items import Items
@@ -172,6 +172,13 @@ class Row:
             raise ValueError(f"{self.metric}: a value beside status {self.status!r}")
 
 
+KINDS: dict[str, Callable[[Any], float]] = {
+    "value": float,
+    "wall_s": float,
+    "std": float,
+    "seed": int,
+    "n": int,
+}
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
@@ -256,9 +263,8 @@ def _to_text(value: object) -> str:
 def _to_row(cells: list[str]) -> Row:
     """A row from cells that the schema has accepted."""
     typed: dict[str, object] = dict(zip(COLUMNS, cells, strict=True))
-    for name in ("value", "wall_s", "std"):
-        typed[name] = float(str(typed[name])) if typed[name] else None
-    for name in ("seed", "n"):
-        typed[name] = int(str(typed[name])) if typed[name] else None
+    for name, kind in KINDS.items():
+        text = typed[name]
+        typed[name] = kind(text) if text else None
     typed["higher_is_better"] = typed["higher_is_better"] == "true"
     return Row(**typed)  # type: ignore[arg-type]  # the header was checked against the fields

@@ -61,41 +61,45 @@ def check_records(
         for line, cells in zip(lines, records, strict=True)
         if len(cells) != len(COLUMNS)
     ]
+    number = len(faults)
     whole = [i for i, cells in enumerate(records) if len(cells) == len(COLUMNS)]
     if whole:
         frame = pd.DataFrame([records[i] for i in whole], columns=list(COLUMNS), dtype=object)
-        faults += find_faults(frame, [lines[i] for i in whole], published=published)
+        for error in _broken_rules(frame, published):
+            found, more = _faults_of(error, frame, [lines[i] for i in whole])
+            faults += found
+            number += more
     if not faults:
         return
     said = [f"{path}:{fault.line}: {fault.column}: {fault.message}" for fault in sorted(faults)[:SHOWN]]
-    if len(faults) > SHOWN:
-        said.append(f"{path}: and {len(faults) - SHOWN} more")
+    if number > SHOWN:
+        said.append(f"{path}: and {number - SHOWN} more")
     raise ValueError("\n".join(said))
 
 
-def find_faults(frame: Frame, lines: Sequence[int], *, published: bool | None = None) -> list[Fault]:
-    """Every cell that breaks a rule of :func:`row_schema`; ``lines`` are the rows' line numbers."""
+def _broken_rules(frame: Frame, published: bool | None) -> list[pa.errors.SchemaError]:
     try:
         row_schema(published).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
-        return [fault for error in errors.schema_errors for fault in _faults_of(error, frame, lines)]
+        return list(errors.schema_errors)
     return []
 
 
-def _faults_of(error: pa.errors.SchemaError, frame: Frame, lines: Sequence[int]) -> list[Fault]:
+def _faults_of(error: pa.errors.SchemaError, frame: Frame, lines: Sequence[int]) -> tuple[list[Fault], int]:
+    """The first faults by one rule, as many as can be shown, and the number of all."""
     check, passed = error.check, error.check_output
     assert isinstance(check, pa.Check), error  # columns and types are right by construction
     assert isinstance(passed, pd.Series), error
-    places = [int(place) for place in passed.index[~passed.astype(bool)]]
-    column, message = str(check.name), str(check.error)
-    if message == TWICE:
-        earlier: dict[tuple[str, ...], int] = {}
-        keys = [tuple(key) for key in _identity(frame).to_numpy().tolist()]
-        first = {place: lines[earlier.setdefault(key, place)] for place, key in enumerate(keys)}
-        return [Fault(lines[place], column, f"{message} {first[place]}") for place in places]
-    return [
-        Fault(lines[place], column, f"{_shorten(str(frame.at[place, column]))} {message}") for place in places
-    ]
+    failed = passed.index[~passed.astype(bool)]
+    column, faults = str(check.name), []
+    for place in map(int, failed[:SHOWN]):
+        message = f"{_shorten(str(frame.at[place, column]))} {check.error}"
+        if check.error == TWICE:
+            identity = _identity(frame)
+            first = (identity == identity.loc[place]).all(axis=1).idxmax()
+            message = f"{TWICE} {lines[int(first)]}"
+        faults.append(Fault(lines[place], column, message))
+    return faults, len(failed)
 
 
 def _shorten(cell: str) -> str:
@@ -123,7 +127,8 @@ def row_schema(published: bool | None) -> pa.DataFrameSchema:
 
 
 def _rule(column: str, test: Test, sentence: str) -> pa.Check:
-    return pa.Check(test, name=column, error=sentence)
+    # No cell is missing; and pandera need not make a list of all failures, which takes a gigabyte.
+    return pa.Check(test, name=column, error=sentence, ignore_na=False, n_failure_cases=SHOWN)
 
 
 def _vocabulary() -> list[pa.Check]:
