@@ -1,0 +1,1 @@
+"""Figures of the results: from cells and pre-training curves to sheets, and to files of stable bytes."""

@@ -1,0 +1,33 @@
+"""Identifiers of drawn numbers, and short names of sources."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from transfer.report.aggregate import Cell
+from transfer.report.variants import VARIANTS
+
+
+def cell_id(cell: Cell) -> str:
+    """The id of a number's point in an SVG: the same whatever else is drawn or measured again."""
+    column, line = cell.column, cell.line
+    parts = (
+        *(column.task, column.dataset, column.split, column.protocol, column.metric),
+        *(line.method, line.arch, line.pretrain_data, line.pretrain_epochs, line.branch),
+        *(line.backbone_sha256, line.backend, line.selection, line.source),
+    )
+    return "n-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:12]
+
+
+def short_source(source: str) -> str:
+    """``MEC T7`` for ``MEC (arXiv 2210.11464) Table 7, p. 17``: enough to find the row."""
+    head, _, rest = source.partition(" (")
+    table = re.search(r"(Table|Fig\.|App\.) ?([A-Z]?\.?\d*[A-Z]?(?:\([a-z]\))?)", rest)
+    return f"{head} {table[1][0]}{table[2]}" if table else head
+
+
+def is_ours(method: str) -> bool:
+    """Whether it is MEC or a variant of it, which figures emphasise."""
+    variant = VARIANTS.get(method)
+    return (variant.method if variant else method) == "mec"
