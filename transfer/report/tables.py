@@ -1,269 +1,292 @@
-"""From cells to tables: which lines and columns stand together, and what is said beneath them.
+"""From cells to tables: which lines and columns stand together.
 
-Every table has one section with the published columns, where measured lines may join only on the
-very same dataset, split and protocol, and then one section for each other measured dataset, split
-and protocol. So no two numbers stand in one column that do not answer the same question.
+A table has first the papers' own tables, laid out as printed, then a section for every other source, then
+one for each measured dataset, split and protocol that no paper asks about. A measured number stands beside
+published ones only on the very same question, so no two numbers stand in one column that do not answer it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
+from transfer.report import footnotes
 from transfer.report.aggregate import Cell, Column, Line
-from transfer.report.layout import DATASETS, METHODS, PLANS, PROTOCOLS, TASK_ORDER, Note, Plan
-from transfer.report.rows import METRICS
+from transfer.report.layout import DATASETS, METRIC_ORDER, PLANS, Note, method_name, rank_in, rank_text
+from transfer.report.papers import REPRODUCES, Heading, Paper
+from transfer.report.protocols import PROTOCOLS
+from transfer.report.rows import METRICS, TASKS
+from transfer.report.sections import Draft, Rules, Slot, factor, make_section, order_drafts
+from transfer.report.shown import Section, Table
+from transfer.report.variants import VARIANTS
 
-Key = TypeVar("Key")
-STATUS_LENGTH = 48  # characters of a failure shown in a cell; the CSV has all of it
-NOT_COMPARABLE = (
-    "Compare within this section only. These numbers are not comparable with published ones, which come "
-    "from other datasets or other protocols."
-)
-
-
-@dataclass(frozen=True)
-class Text:
-    """One cell as shown."""
-
-    text: str
-    bold: bool = False
-
-
-@dataclass(frozen=True)
-class Record:
-    """One line as shown: who, then one Text a column."""
-
-    identity: tuple[str, ...]
-    texts: tuple[Text, ...]
-    measured: bool
-
-
-@dataclass(frozen=True)
-class Section:
-    """Lines over common columns; ``columns`` are (group, metric) headings."""
-
-    title: str
-    head: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
-    records: tuple[Record, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be rendered; ``cells`` are the numbers it shows."""
-
-    name: str
-    title: str
-    sections: tuple[Section, ...]
-    cells: tuple[Cell, ...]
+IDENTITY = ("pre-training", "network", "data", "epochs", "branch", "where")
+DIFFERENCES = ("MoCo ",)  # beginnings of sources whose tables print the difference to the supervised line
+Question = tuple[str, ...]
 
 
 def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
     """Every table of :data:`PLANS`, also those that no cell belongs to.
 
     Raises:
-        ValueError: a cell of a task that no table shows.
+        ValueError: a cell of a task that no table shows, or two numbers for one place.
     """
-    unknown = sorted({cell.column.task for cell in cells} - set(TASK_ORDER))
+    homes = {task: name for name, plan in PLANS.items() for task in plan.tasks}
+    unknown = sorted({cell.column.task for cell in cells} - set(homes))
     if unknown:
-        raise ValueError(f"no table shows task {', '.join(unknown)}; known: {', '.join(TASK_ORDER)}")
-    return [_build_table(name, plan, cells, notes) for name, plan in PLANS.items()]
-
-
-def _build_table(name: str, plan: Plan, cells: Sequence[Cell], notes: Sequence[Note]) -> Table:
-    published = {c.column for c in cells if c.line.published and c.column.task in plan.published_tasks}
-    joined = [cell for cell in cells if cell.column in published]
-    everywhere_published = {c.column for c in cells if c.line.published}
-    groups: dict[tuple[object, ...], list[Cell]] = {}
+        raise ValueError(f"no table shows task {', '.join(unknown)}; known: {', '.join(homes)}")
+    layouts = {name: [_Layout(paper) for paper in plan.papers] for name, plan in PLANS.items()}
+    others: dict[str, dict[str, list[Cell]]] = {name: {} for name in PLANS}
     for cell in cells:
-        if cell.column.task in plan.measured_tasks and cell.column not in everywhere_published:
-            groups.setdefault(_section_rank(cell.column), []).append(cell)
-    sections = [published_section(joined, notes, plan.epochs_as_columns)] if joined else []
-    sections += [measured_section(groups[rank], notes) for rank in sorted(groups)]
-    used = [*joined, *(cell for rank in sorted(groups) for cell in groups[rank])]
-    return Table(name, plan.title, tuple(sections), tuple(used))
+        if not cell.line.published:
+            continue
+        if not any(layout.take_published(cell) for found in layouts.values() for layout in found):
+            home = _home_of_source(cell.line.source) or homes[cell.column.task]
+            others[home].setdefault(cell.line.source.partition(",")[0], []).append(cell)
+    asked: dict[Question, list[list[Cell]]] = {}
+    for sources in others.values():
+        for group in sources.values():
+            for question in {_question(cell.column) for cell in group}:
+                asked.setdefault(question, []).append(group)
+    apart: dict[str, dict[Question, list[Cell]]] = {name: {} for name in PLANS}
+    for cell in cells:
+        if cell.line.published:
+            continue
+        joined = [layout.take_measured(cell) for found in layouts.values() for layout in found]
+        groups = asked.get(_question(cell.column), [])
+        for group in groups:
+            group.append(cell)
+        if not groups and not any(joined):
+            column = cell.column
+            key = (column.task, column.dataset, column.protocol, column.split)
+            apart[homes[column.task]].setdefault(key, []).append(cell)
+    return [
+        Table(name, plan.title, tuple(_sections(layouts[name], others[name], apart[name], notes)))
+        for name, plan in PLANS.items()
+    ]
 
 
-def published_section(cells: Sequence[Cell], notes: Sequence[Note], epochs_as_columns: bool) -> Section:
-    """Published lines, then measured lines on the same columns."""
-    sources = sorted({cell.line.source for cell in cells if cell.line.published})
+def _sections(
+    layouts: Iterable[_Layout],
+    others: Mapping[str, Sequence[Cell]],
+    apart: Mapping[Question, Sequence[Cell]],
+    notes: Sequence[Note],
+) -> Iterable[Section]:
+    for layout in layouts:
+        if layout.published:
+            yield layout.section(notes)
+    for source in sorted(others, key=_source_rank):
+        yield source_section(source, others[source])
+    for key in sorted(apart, key=lambda key: _column_rank(apart[key][0].column)):
+        yield measured_section(apart[key], notes)
 
-    def identity(line: Line) -> tuple[str, ...]:
-        reference = f"[{sources.index(line.source) + 1}]" if line.published else _measured_reference(line)
-        epochs = () if epochs_as_columns else (line.pretrain_epochs,)
-        return (METHODS.get(line.method, line.method), line.arch, line.pretrain_data, *epochs, reference)
 
-    def place(cell: Cell) -> tuple[Column, str]:
-        return cell.column, cell.line.pretrain_epochs if epochs_as_columns else ""
+class _Layout:
+    """A paper's table while numbers are placed in it."""
 
-    protocols = {cell.column.dataset: _protocols(cells, cell.column.dataset) for cell in cells}
-    keys = sorted(
-        {place(cell) for cell in cells}, key=lambda key: (_column_rank(key[0]), _number_rank(key[1]))
-    )
-    said = [f"[{number}] {source}" for number, source in enumerate(sources, 1)]
-    for dataset in sorted(protocols, key=lambda dataset: _rank(DATASETS, dataset)):
-        splits = sorted({cell.column.split for cell in cells if cell.column.dataset == dataset})
-        said.append(
-            f"{DATASETS.get(dataset, dataset)}: dataset {dataset}, split {' and '.join(splits)}, "
-            f"protocol {' or '.join(protocols[dataset])}."
-        )
-    said += _said_about(cells, notes)
-    if any(not cell.line.published for cell in cells):
-        said.append("Lines in italics were measured with this repository. " + _budget(cells))
-    head = ("pre-training", "network", "data", *(() if epochs_as_columns else ("epochs",)), "from")
-    records = _records(cells, keys, place, identity)
-    headings = tuple(_heading(column, epochs, len(protocols[column.dataset]) > 1) for column, epochs in keys)
-    return Section("Published", head, headings, records, tuple(said))
+    def __init__(self, paper: Paper) -> None:
+        self.paper = paper
+        self.published: dict[str, Draft] = {}
+        self.measured: dict[tuple[Line, str], Draft] = {}
+        self._names = dict(paper.lines)
+        self._slots: dict[Question, list[tuple[Heading, Slot]]] = {}
+        for i, heading in enumerate(paper.headings):
+            for j, protocol in enumerate(heading.protocols):
+                self._slots.setdefault(heading.question(protocol), []).append((heading, (i, j)))
+
+    def take_published(self, cell: Cell) -> bool:
+        """Place a number of this very table."""
+        if not cell.line.source.startswith(self.paper.source):
+            return False
+        slots = [(method, slot) for method, slot in self._find(cell) if method in self._names]
+        for method, slot in slots:
+            draft = self.published.setdefault(method, Draft((self._names[method],), method, False))
+            draft.put(slot, cell)
+        return bool(slots)
+
+    def take_measured(self, cell: Cell) -> bool:
+        """Place a measured number that answers one of this table's questions."""
+        slots = self._find(cell)
+        protocol = cell.column.protocol if cell.column.protocol in REPRODUCES else ""
+        for method, slot in slots:
+            draft = self.measured.setdefault(
+                (cell.line, protocol), Draft((method_name(method),), method, True)
+            )
+            draft.put(slot, cell)
+        return bool(slots)
+
+    def _find(self, cell: Cell) -> list[tuple[str, Slot]]:
+        """The lines, by method, and places where a number belongs."""
+        _, *question = _question(cell.column)
+        variant = VARIANTS.get(cell.line.method)
+        found = []
+        for heading, slot in self._slots.get(tuple(question), ()):
+            if heading.setting and (variant is None or variant.setting != heading.setting):
+                continue
+            if heading.epochs in ("", cell.line.pretrain_epochs) and heading.arch in ("", cell.line.arch):
+                found.append((variant.method if variant and heading.setting else cell.line.method, slot))
+        return found
+
+    def section(self, notes: Sequence[Note]) -> Section:
+        """The table as printed, measured lines below."""
+        paper = self.paper
+        order = [method for method, _ in paper.lines]
+        published = order_drafts(list(self.published.values()), order)
+        measured, said = _letter(self.measured)
+        cells = [cell for draft in published for cell in draft.numbers.values()]
+        by_length = any(heading.epochs for heading in paper.headings)
+        source = " and ".join(sorted({cell.line.source for cell in cells}))
+        lines = [
+            f"{source}; {paper.marks}.",
+            *footnotes.say_questions(cell.column for cell in cells),
+            *([] if by_length else footnotes.say_epochs(cells, self._names)),
+            *footnotes.say_reporters(cells, self._names),
+            *footnotes.say_spreads(cells),
+            *(footnotes.say_notes(cells, notes) if paper.noted else []),
+            *said,
+        ]
+        headings = [(heading.group, heading.name) for heading in paper.headings]
+        rules = Rules(paper.bold, paper.underline, spread=False)
+        return make_section(paper.title, (paper.head,), headings, [*published, *measured], rules, lines)
+
+
+def source_section(source: str, cells: Sequence[Cell]) -> Section:
+    """All numbers of one source (up to its first comma) that no paper's layout holds, measured ones below."""
+    published = [cell for cell in cells if cell.line.published]
+    columns = sorted({cell.column for cell in published}, key=_column_rank)
+    slots = {_question(column): (i, 0) for i, column in enumerate(columns)}
+    drafts: dict[tuple[str, ...], Draft] = {}
+    for cell in published:
+        identity = (*_identity(cell.line), cell.line.source.partition(",")[2].strip())
+        key = (*identity, cell.line.backend, cell.line.selection)
+        draft = drafts.setdefault(key, Draft(identity, cell.line.method, False))
+        draft.put(slots[_question(cell.column)], cell)
+    repeats: dict[tuple[Line, str], Draft] = {}
+    for cell in cells:
+        if not cell.line.published:
+            protocol = cell.column.protocol if cell.column.protocol in REPRODUCES else ""
+            draft = Draft((method_name(cell.line.method),), cell.line.method, True)
+            repeats.setdefault((cell.line, protocol), draft).put(slots[_question(cell.column)], cell)
+    ordered = order_drafts(list(drafts.values()))
+    head, shared = factor(IDENTITY, ordered)
+    measured, said = _letter(repeats, len(head))
+    lines = [
+        *shared,
+        *footnotes.say_questions(columns),
+        *footnotes.say_reporters(published, {}),
+        *footnotes.say_spreads(published),
+        *footnotes.say_marks(published),
+        *said,
+    ]
+    networks = len({cell.line.arch for cell in published})
+    rules = Rules(by_network=networks > 1, to_supervised=source.startswith(DIFFERENCES))
+    if rules.to_supervised:
+        lines.append("In parentheses: the difference to the supervised line.")
+    return make_section(source, head, _headings(columns), [*ordered, *measured], rules, lines)
 
 
 def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
     """Measured lines of one dataset, split and protocol."""
     column = cells[0].column
-    split = column.split or "not reached"
-
-    def identity(line: Line) -> tuple[str, ...]:
-        seeds = sorted({row.seed for c in cells if c.line == line for row in c.rows if row.seed is not None})
-        return (
-            METHODS.get(line.method, line.method),
-            line.arch,
-            line.pretrain_data,
-            line.pretrain_epochs,
-            line.branch,
-            line.backbone_sha256[:8],
-            line.backend,
-            line.selection,
-            ",".join(str(seed) for seed in seeds),
-        )
-
     columns = sorted({cell.column for cell in cells}, key=_column_rank)
-    records = _records(cells, columns, lambda cell: cell.column, identity)
-    said = [NOT_COMPARABLE, _budget(cells), *_said_about(cells, notes)]
-    if any(cell.interval for cell in cells):
-        counts = sorted({cell.n for cell in cells if cell.n})
-        said.append(f"[low, high]: 95 % Wilson interval, n = {', '.join(map(str, counts))} images, one seed.")
-    if any(cell.std is not None for cell in cells):
-        said.append("±: sample standard deviation over the seeds.")
-    head = (
-        "pre-training", "network", "data", "epochs", "branch", "backbone", "backend", "selection", "seeds"
-    )  # fmt: skip
-    title = f"Measured: {column.dataset}, split {split}, protocol {column.protocol}"
-    headings = tuple(("", METRICS[column.metric].name) for column in columns)
-    return Section(title, head, headings, records, tuple(said))
-
-
-def best_cells(cells: Iterable[Cell]) -> set[Cell]:
-    """The best of cells that share a column: those tied at the precision shown, if there are two lines."""
-    shown = [(cell, round(cell.value, 1)) for cell in cells if cell.value is not None]
-    if len(shown) < 2:
-        return set()
-    pick = max if METRICS[shown[0][0].column.metric].higher_is_better else min
-    best = pick(value for _, value in shown)
-    return {cell for cell, value in shown if value == best}
-
-
-def show(cell: Cell) -> str:
-    """A cell as text: ``70.6``, ``33.1 [31.2, 35.0]``, ``33.1 ± 0.4``, ``6665`` or ``failed: reason``."""
-    if cell.value is None:
-        failed = sum(row.status != "ok" for row in cell.rows)
-        text = "; ".join(cell.failures)
-        text = text if len(text) <= STATUS_LENGTH else text[: STATUS_LENGTH - 1].rstrip() + "…"
-        return text if len(cell.rows) == 1 else f"{text} ({failed} of {len(cell.rows)} seeds)"
-    if METRICS[cell.column.metric].unit == "count" and cell.std is None:
-        return f"{cell.value:.0f}"
-    text = f"{round(cell.value, 1) + 0.0:.1f}"  # + 0.0 turns -0.0 into 0.0
-    if cell.std is not None:
-        return f"{text} ± {cell.std:.1f}"
-    if cell.interval is not None:
-        return f"{text} [{cell.interval[0]:.1f}, {cell.interval[1]:.1f}]"
-    return text
-
-
-def _records(
-    cells: Sequence[Cell],
-    keys: Sequence[Key],
-    place: Callable[[Cell], Key],
-    identity: Callable[[Line], tuple[str, ...]],
-) -> tuple[Record, ...]:
-    """Pivot cells; lines whose shown identity agrees share a record, and a place holds one cell."""
-    best = {cell for key in keys for cell in best_cells(c for c in cells if place(c) == key)}
-    records: dict[tuple[bool, tuple[int, str], tuple[str, ...]], dict[Key, Cell]] = {}
+    slots = {column: (i, 0) for i, column in enumerate(columns)}
+    drafts: dict[Line, Draft] = {}
     for cell in cells:
-        shown = identity(cell.line)
-        who = (not cell.line.published, _rank(METHODS, cell.line.method), shown)
-        places = records.setdefault(who, {})
-        if place(cell) in places:
-            raise ValueError(f"two numbers for {cell.column} in the line {' '.join(shown)}")
-        places[place(cell)] = cell
-    made = []
-    for who in sorted(records, key=lambda who: (who[0], who[1], [_number_rank(text) for text in who[2]])):
-        places = records[who]
-        texts = tuple(
-            Text(show(places[key]), places[key] in best) if key in places else Text("") for key in keys
+        line = cell.line
+        draft = drafts.setdefault(line, Draft((), line.method, True))
+        draft.put(slots[cell.column], cell)
+    for line, draft in drafts.items():
+        seeds = sorted({row.seed for c in draft.numbers.values() for row in c.rows if row.seed is not None})
+        draft.identity = (
+            *_identity(line),
+            *(line.backbone_sha256[:8], line.backend, line.selection, ",".join(map(str, seeds))),
         )
-        made.append(Record(who[2], texts, measured=who[0]))
-    return tuple(made)
-
-
-def _heading(column: Column, epochs: str, with_protocol: bool) -> tuple[str, str]:
-    group = DATASETS.get(column.dataset, column.dataset)
-    if with_protocol:
-        group += f", {PROTOCOLS.get(column.protocol, column.protocol)}"
-    if epochs:
-        group += f", {epochs} ep." if epochs.isdecimal() else f", {epochs}"
-    return group, METRICS[column.metric].name
-
-
-def _measured_reference(line: Line) -> str:
-    return f"measured, backbone {line.backbone_sha256[:8]}, {line.selection}"
-
-
-def _protocols(cells: Sequence[Cell], dataset: str) -> list[str]:
-    protocols = {cell.column.protocol for cell in cells if cell.column.dataset == dataset}
-    return sorted(protocols, key=lambda protocol: _rank(PROTOCOLS, protocol))
-
-
-def _budget(cells: Sequence[Cell]) -> str:
-    """Hardware and wall time of the measured cells, in one sentence."""
-    rows = [row for cell in cells if not cell.line.published for row in cell.rows]
-    hardware = sorted({row.hardware for row in rows if row.hardware})
-    times = sorted(row.wall_s for row in rows if row.wall_s is not None)
-    text = f"Hardware: {'; '.join(hardware) or 'not recorded'}."
-    if times:
-        text += f" One run took {times[0]:.0f} s" + (
-            f" to {times[-1]:.0f} s." if times[-1] > times[0] else "."
-        )
-    return text
-
-
-def _said_about(cells: Sequence[Cell], notes: Sequence[Note]) -> list[str]:
-    shown = {(cell.column.task, cell.column.dataset) for cell in cells}
-    return [
-        note.note
-        for note in notes
-        if any(note.task in ("*", task) and note.dataset == dataset for task, dataset in shown)
+    ordered = order_drafts(list(drafts.values()))
+    head, shared = factor((*IDENTITY[:-1], "backbone", "backend", "selection", "seeds"), ordered)
+    lines = [
+        footnotes.NOT_COMPARABLE,
+        *shared,
+        footnotes.say_budget(cells),
+        *footnotes.say_notes(cells, notes),
+        *footnotes.say_intervals(cells),
+        *footnotes.say_marks(cells),
     ]
+    title = f"Measured: {column.dataset}, split {column.split or 'not reached'}, protocol {column.protocol}"
+    headings = [("", METRICS[column.metric].name) for column in columns]
+    return make_section(title, head, headings, ordered, Rules(), lines)
 
 
-def _rank(order: Iterable[str], name: str) -> tuple[int, str]:
-    known = list(order)
-    return (known.index(name) if name in known else len(known), name)
+def _letter(measured: Mapping[tuple[Line, str], Draft], width: int = 1) -> tuple[list[Draft], list[str]]:
+    """Measured lines among published ones: lettered, and for each letter what the line is."""
+    ordered = sorted(measured, key=lambda key: (method_name(key[0].method), str(key)))
+    drafts, said = [], []
+    for number, key in enumerate(ordered):
+        draft, letter = measured[key], _letter_of(number)
+        draft.identity = (f"{draft.identity[0]} ({letter})", *[""] * (width - 1))
+        cells = list(draft.numbers.values())
+        drafts.append(draft)
+        said.append(footnotes.say_measured_line(letter, key[0], cells))
+    if drafts:
+        cells = [cell for draft in drafts for cell in draft.numbers.values()]
+        said += [
+            "Lines in italics are not ranked; in parentheses the difference to the published number of the "
+            "same method, network and length, and whether it lies inside the published standard deviation.",
+            footnotes.say_budget(cells),
+            *footnotes.say_intervals(cells),
+            *footnotes.say_marks(cells),
+        ]
+    return drafts, said
 
 
-def _number_rank(text: str) -> tuple[int, str]:
-    return (int(text) if text.isdecimal() else -1, text)
+def _letter_of(number: int) -> str:
+    rest, last = divmod(number, 26)
+    return (_letter_of(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]
 
 
-def _section_rank(column: Column) -> tuple[object, ...]:
-    return (
-        TASK_ORDER.index(column.task),
-        _rank(DATASETS, column.dataset),
-        _rank(PROTOCOLS, column.protocol),
-        column.split,
-    )
+def _home_of_source(source: str) -> str | None:
+    return next((name for name, plan in PLANS.items() if source.startswith(plan.sources)), None)
+
+
+def _identity(line: Line) -> tuple[str, ...]:
+    return (method_name(line.method), line.arch, line.pretrain_data, line.pretrain_epochs, line.branch)
+
+
+def _question(column: Column) -> Question:
+    """What a column asks; a protocol that repeats a published one asks the same."""
+    repeated = REPRODUCES.get(column.protocol)
+    protocol = repeated.published if repeated else column.protocol
+    return (column.task, column.dataset, column.split, protocol, column.metric)
+
+
+def _headings(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    """Dataset over metric; the protocol or split joins the dataset where it has several of them."""
+    protocols: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for column in columns:
+        protocols.setdefault((column.task, column.dataset), set()).add((column.protocol, column.split))
+    headings = []
+    for column in columns:
+        group = DATASETS.get(column.dataset, column.dataset)
+        variants = protocols[column.task, column.dataset]
+        if len({protocol for protocol, _ in variants}) > 1:
+            known = PROTOCOLS.get(column.protocol)
+            group += f", {known.name if known else column.protocol}"
+        if len({split for _, split in variants}) > 1:
+            group += f", {column.split}"
+        headings.append((group, METRICS[column.metric].name))
+    return headings
+
+
+def _source_rank(source: str) -> tuple[object, ...]:
+    """MEC first, then by name, numbers by size."""
+    pieces = [(rank_text(piece)) for piece in re.split(r"(\d+)", source)]
+    return (not source.startswith("MEC"), pieces)
 
 
 def _column_rank(column: Column) -> tuple[object, ...]:
-    return (*_section_rank(column), list(METRICS).index(column.metric))
+    return (
+        TASKS.index(column.task),
+        rank_in(tuple(DATASETS), column.dataset),
+        rank_in(tuple(PROTOCOLS), column.protocol),
+        column.split,
+        rank_in((*METRIC_ORDER, *(name for name in METRICS if name not in METRIC_ORDER)), column.metric),
+    )

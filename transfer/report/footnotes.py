@@ -1,0 +1,155 @@
+"""What is said beneath a section, from the data: questions, lengths, origins, spreads, budgets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from transfer.report.aggregate import Cell, Column, Line
+from transfer.report.layout import DATASETS, Note, method_name, method_rank, rank_in, rank_text
+from transfer.report.papers import REPRODUCES
+from transfer.report.protocols import PROTOCOLS
+from transfer.report.rows import REPORTED
+from transfer.report.shown import FEWER_SEEDS, SELECTED_ON_TEST, published_std
+
+NOT_COMPARABLE = (
+    "Compare within this section only. These numbers are not comparable with published ones, which come "
+    "from other datasets or other protocols."
+)
+REPORTERS = {
+    "own": "Measured by the source itself",
+    "quoted": "Quoted by the source",
+    "unknown": "Not stated who measured them",
+}
+
+
+def say_questions(columns: Iterable[Column]) -> list[str]:
+    """Datasets with their splits and protocols, then where each protocol is written down."""
+    asked: dict[tuple[str, str], set[str]] = {}
+    for column in columns:
+        asked.setdefault((column.dataset, column.split), set()).add(column.protocol)
+    places: list[str] = []
+    written: dict[str, dict[str, None]] = {}
+    for dataset, split in sorted(asked, key=lambda key: (rank_in(tuple(DATASETS), key[0]), key[1])):
+        protocols = sorted(asked[dataset, split], key=lambda name: rank_in(tuple(PROTOCOLS), name))
+        known = DATASETS.get(dataset)
+        named = f"{known} ({dataset})" if known else dataset
+        places.append(f"{named}, split {split or 'not stated'}, protocol {' and '.join(protocols)}")
+        for protocol in protocols:
+            source = PROTOCOLS[protocol].source if protocol in PROTOCOLS else "written down nowhere"
+            written.setdefault(source, {})[protocol] = None
+    return [
+        f"Asked: {'; '.join(places)}.",
+        *(f"{' and '.join(protocols)}: {source}." for source, protocols in written.items()),
+    ]
+
+
+def say_epochs(cells: Sequence[Cell], names: Mapping[str, str]) -> list[str]:
+    """Pre-training epochs of every published number, methods of one length together."""
+    said = _by_property(cells, names, lambda cell: cell.line.pretrain_epochs)
+    parts = [
+        f"{epochs or 'not stated'}: {said[epochs]}"
+        for epochs in sorted(said, key=lambda epochs: (not epochs, rank_text(epochs)))
+        if epochs not in ("random", "none")
+    ]
+    return [f"Pre-training epochs. {'; '.join(parts)}."] if parts else []
+
+
+def say_reporters(cells: Sequence[Cell], names: Mapping[str, str]) -> list[str]:
+    """Which published lines are the source's own and which it quotes."""
+    said = _by_property(cells, names, lambda cell: cell.rows[0].reported)
+    return [" ".join(f"{REPORTERS[kind]}: {said[kind]}." for kind in REPORTED if kind in said)]
+
+
+def _by_property(
+    cells: Sequence[Cell], names: Mapping[str, str], get: Callable[[Cell], str]
+) -> dict[str, str]:
+    """Methods by a property of their numbers, with the datasets where it differs between them."""
+    datasets: dict[tuple[str, str], set[str]] = {}
+    for cell in cells:
+        datasets.setdefault((cell.line.method, get(cell)), set()).add(cell.column.dataset)
+    ambiguous = Counter(method for method, _ in datasets)
+    order = [*names, *sorted(ambiguous.keys() - names.keys(), key=method_rank)]
+    said: dict[str, list[str]] = {}
+    for method, found in sorted(datasets, key=lambda key: (order.index(key[0]), key[1])):
+        places = sorted(datasets[method, found], key=lambda name: rank_in(tuple(DATASETS), name))
+        where = f" ({', '.join(DATASETS.get(name, name) for name in places)})"
+        shown = names.get(method, method_name(method)) + (where if ambiguous[method] > 1 else "")
+        said.setdefault(found, []).append(shown)
+    whole = len(said) == 1 and len(order) > 1
+    return {found: "all" if whole else ", ".join(shown) for found, shown in said.items()}
+
+
+def say_spreads(cells: Sequence[Cell]) -> list[str]:
+    """What ± is beside a published number, and how many items or trials it stands for."""
+    if not any(published_std(cell) is not None for cell in cells):
+        return []
+    return ["±: the standard deviation over trials that the source gives."]
+
+
+def say_marks(cells: Sequence[Cell]) -> list[str]:
+    """What the marks beside numbers mean, for the marks that are there."""
+    said = []
+    if any(cell.line.selection == "best-test" for cell in cells):
+        said.append(f"{SELECTED_ON_TEST}: the epoch was chosen by its score on the test data itself.")
+    if any(cell.is_short for cell in cells):
+        said.append(f"{FEWER_SEEDS}: fewer seeds than other lines of the column.")
+    return said
+
+
+def say_intervals(cells: Sequence[Cell]) -> list[str]:
+    """What brackets and ± are beside a measured number."""
+    said = []
+    kinds = sorted({cell.spread.kind for cell in cells if cell.spread and cell.interval and cell.std is None})
+    if kinds:
+        said.append(f"[low, high]: 95 % interval ({'; '.join(kinds)}), one seed.")
+    if any(cell.std is not None for cell in cells):
+        counts = sorted({len(cell.rows) for cell in cells if cell.std is not None})
+        said.append(f"±: sample standard deviation over {' or '.join(map(str, counts))} seeds.")
+    return said
+
+
+def say_budget(cells: Sequence[Cell]) -> str:
+    """Hardware and wall time of measured cells, in one sentence."""
+    rows = [row for cell in cells for row in cell.rows]
+    hardware = sorted({row.hardware for row in rows if row.hardware})
+    times = sorted(row.wall_s for row in rows if row.wall_s is not None)
+    text = f"Hardware: {'; '.join(hardware) or 'not recorded'}."
+    if times:
+        text += f" One run took {times[0]:.0f} s" + (
+            f" to {times[-1]:.0f} s." if times[-1] > times[0] else "."
+        )
+    return text
+
+
+def say_measured_line(letter: str, line: Line, cells: Sequence[Cell]) -> str:
+    """Who a measured line among published ones is, and where its protocol deviates from theirs."""
+    seeds = sorted({row.seed for cell in cells for row in cell.rows if row.seed is not None})
+    counts = sorted({row.n for cell in cells for row in cell.rows if row.n is not None})
+    known = {
+        "network": line.arch,
+        "data": line.pretrain_data,
+        "epochs": line.pretrain_epochs,
+        "branch": line.branch,
+        "backbone": line.backbone_sha256[:8],
+        "backend": line.backend,
+        "selection": line.selection,
+        "seeds": ",".join(map(str, seeds)),
+        "n": ", ".join(map(str, counts)),
+    }
+    said = [", ".join(f"{name} {value}" for name, value in known.items() if value)]
+    for protocol in sorted({cell.column.protocol for cell in cells}):
+        repeated = REPRODUCES.get(protocol)
+        if repeated:
+            said.append(f"protocol {protocol}, which is {repeated.published} but: {repeated.deviations}")
+    return f"{letter}: measured with this repository; {'; '.join(said)}."
+
+
+def say_notes(cells: Iterable[Cell], notes: Sequence[Note]) -> list[str]:
+    """The sentences of notes.csv about these tasks and datasets."""
+    shown = {(cell.column.task, cell.column.dataset) for cell in cells}
+    return [
+        note.note
+        for note in notes
+        if any(note.task in ("*", task) and note.dataset == dataset for task, dataset in shown)
+    ]

@@ -1,0 +1,173 @@
+"""Lines over columns: numbers are placed, ranked, marked, compared and turned into text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from transfer.report.aggregate import Cell
+from transfer.report.layout import method_group, method_rank, rank_in, rank_text
+from transfer.report.marks import Place, bold_in_line, bold_places, underlined_places
+from transfer.report.papers import Bold, Underline
+from transfer.report.shown import (
+    Entry,
+    Part,
+    Record,
+    Section,
+    Text,
+    decimals,
+    show,
+    show_difference,
+)
+
+Slot = tuple[int, int]  # column, and position in a cell that holds several numbers
+
+
+@dataclass
+class Draft:
+    """A line in the making."""
+
+    identity: tuple[str, ...]
+    method: str
+    measured: bool
+    arch: str = ""
+    numbers: dict[Slot, Cell] = field(default_factory=dict)
+
+    def put(self, slot: Slot, cell: Cell) -> None:
+        """Place a number.
+
+        Raises:
+            ValueError: there is one already.
+        """
+        if slot in self.numbers:
+            who = " ".join(filter(None, self.identity)) or self.method
+            raise ValueError(f"two numbers for {cell.column} in the line {who}")
+        self.numbers[slot] = cell
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a section ranks and shows its numbers."""
+
+    bold: Bold = "best"
+    underline: Underline = "second"
+    by_network: bool = False  # rank each network's lines among themselves
+    to_supervised: bool = False  # append the difference to the supervised line
+    spread: bool = True  # show ± and intervals of published numbers
+
+
+def order_drafts(drafts: Sequence[Draft], order: Sequence[str] = ()) -> list[Draft]:
+    """By ``order``, else by method, and then by what is shown of them."""
+
+    def rank(draft: Draft) -> tuple[object, ...]:
+        first = rank_in(order, draft.method) if order else method_rank(draft.method)
+        return (first, [rank_text(text) for text in draft.identity])
+
+    return sorted(drafts, key=rank)
+
+
+def factor(head: Sequence[str], drafts: Sequence[Draft]) -> tuple[tuple[str, ...], list[str]]:
+    """Take what all lines share out of their identities (never the first cell); the rest of the head, and a
+    sentence with what was taken out."""
+    shared = [i for i in range(1, len(head)) if len({draft.identity[i] for draft in drafts}) == 1]
+    said = [f"{head[i]} {drafts[0].identity[i]}" for i in shared if drafts[0].identity[i]]
+    for draft in drafts:
+        draft.identity = tuple(text for i, text in enumerate(draft.identity) if i not in shared)
+    left = tuple(name for i, name in enumerate(head) if i not in shared)
+    return left, [f"All lines: {', '.join(said)}."] if said else []
+
+
+def make_section(
+    title: str,
+    head: tuple[str, ...],
+    columns: Sequence[tuple[str, str]],
+    drafts: Sequence[Draft],
+    rules: Rules,
+    notes: Sequence[str],
+) -> Section:
+    """Rank and mark the numbers of ordered drafts and turn them into text.
+
+    Where published lines stand, only they are ranked, so that the marks are those of the published table.
+    """
+    published = any(not draft.measured for draft in drafts)
+    by_column: list[dict[Place, Cell]] = [{} for _ in columns]
+    for i, draft in enumerate(drafts):
+        for (column, position), cell in draft.numbers.items():
+            by_column[column][i, position] = cell
+    bold: set[tuple[int, Place]] = set()
+    underlined: set[tuple[int, Place]] = set()
+    places: list[int] = []
+    for column, numbers in enumerate(by_column):
+        places.append(decimals(cell for cell in numbers.values() if cell.line.published))
+        ranked = {key: cell for key, cell in numbers.items() if cell.line.published == published}
+        networks: dict[str, dict[Place, Cell]] = {}
+        for place, cell in ranked.items():
+            networks.setdefault(cell.line.arch if rules.by_network else "", {})[place] = cell
+        for among in networks.values():
+            bold |= {(column, place) for place in bold_places(among, rules.bold, places[column])}
+            underlined |= {
+                (column, place) for place in underlined_places(among, rules.underline, places[column])
+            }
+    for i, draft in enumerate(drafts):
+        if rules.bold == "line" and draft.measured != published:
+            line = {(slot[0], slot[1]): cell for slot, cell in draft.numbers.items()}
+            bold |= {(slot[0], (i, slot[1])) for slot in bold_in_line(line, max(places, default=1))}
+    counterparts = _counterparts(drafts)
+    entries: list[Entry] = []
+    records: list[Record] = []
+    groups = _groups(drafts)
+    for i, draft in enumerate(drafts):
+        parts: dict[int, list[Part]] = {}
+        for (column, position), cell in sorted(draft.numbers.items(), key=lambda item: item[0]):
+            entry = Entry(cell, _counterpart(cell, counterparts, (column, position)))
+            entries.append(entry)
+            text = show(cell, places[column], rules.spread or draft.measured)
+            text += show_difference(entry, places[column])
+            if rules.to_supervised and not draft.measured:
+                text += _to_supervised(cell, counterparts, (column, position), places[column])
+            key = (column, (i, position))
+            parts.setdefault(column, []).append(Part(text, key in bold, key in underlined))
+        texts = tuple(Text(tuple(parts.get(column, ()))) for column in range(len(columns)))
+        records.append(Record(draft.identity, texts, draft.measured, groups[i]))
+    return Section(title, head, tuple(columns), tuple(records), tuple(notes), tuple(entries))
+
+
+def _counterparts(drafts: Sequence[Draft]) -> Mapping[tuple[Slot, str], list[Cell]]:
+    """Published numbers by place and method."""
+    found: dict[tuple[Slot, str], list[Cell]] = {}
+    for draft in drafts:
+        if not draft.measured:
+            for slot, cell in draft.numbers.items():
+                found.setdefault((slot, draft.method), []).append(cell)
+    return found
+
+
+def _counterpart(cell: Cell, published: Mapping[tuple[Slot, str], list[Cell]], slot: Slot) -> Cell | None:
+    """The published number that a measured one repeats: same method, network and, where stated, epochs."""
+    if cell.line.published:
+        return None
+    same = [
+        other
+        for other in published.get((slot, cell.line.method), ())
+        if other.line.arch == cell.line.arch and other.line.pretrain_epochs in ("", cell.line.pretrain_epochs)
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def _to_supervised(
+    cell: Cell, published: Mapping[tuple[Slot, str], list[Cell]], slot: Slot, places: int
+) -> str:
+    supervised = published.get((slot, "supervised"), [])
+    if len(supervised) != 1 or cell.line.method == "supervised":
+        return ""
+    if cell.value is None or supervised[0].value is None:
+        return ""
+    return f" ({cell.value - supervised[0].value:+.{places}f})"
+
+
+def _groups(drafts: Sequence[Draft]) -> list[str]:
+    """Group of each line; none where no group has two lines, and measured lines are a group of their own."""
+    groups = ["measured" if draft.measured else method_group(draft.method) for draft in drafts]
+    if all(draft.measured for draft in drafts) or len(set(groups)) == len(groups):
+        return [""] * len(groups)
+    return groups
