@@ -7,6 +7,7 @@ import warnings
 from importlib.util import find_spec
 
 import pytest
+from browser import find_chromium
 
 MODULES = {"detectron2": "detectron2", "mmtrack": "mmtrack"}  # marker -> module
 
@@ -22,6 +23,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=f"{module} is not installed"))
+    if find_chromium() is None:
+        for item in items:
+            if item.get_closest_marker("browser"):
+                item.add_marker(pytest.mark.skip(reason="no Chromium is installed"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
