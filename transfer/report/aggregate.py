@@ -86,6 +86,12 @@ class Cell:
         return values if len(values) == len(self.rows) else ()
 
     @cached_property
+    def by_seed(self) -> dict[int, float]:
+        """Seed -> number, or nothing when a seed gave none."""
+        numbers = zip(self.rows, self.values, strict=False)  # values may be ()
+        return {row.seed: value for row, value in numbers if row.seed is not None}
+
+    @cached_property
     def value(self) -> float | None:
         """Mean over the seeds, or None when a seed gave no number."""
         return mean(self.values) if self.values else None
@@ -172,10 +178,8 @@ def read_all(paths: Iterable[Path], *, published: bool | None = None) -> list[Ro
     seen: dict[object, tuple[str, Row]] = {}
     for path in paths:
         for place, row in read_placed_rows(path, published=published):
-            # A published row has no backbone file: there the source tells two numbers apart.
-            key = (_column(row), _line(row, published=row.published), row.seed)
-            earlier_place, earlier = seen.setdefault(key, (place, row))
-            if earlier != row:
+            earlier_place, earlier = seen.setdefault((_question(row), _answerer(row), row.seed), (place, row))
+            if earlier is not row and earlier != row:
                 differing = [f.name for f in fields(Row) if getattr(row, f.name) != getattr(earlier, f.name)]
                 raise ValueError(
                     f"{place}: a second row for {_describe(row)}, first at {earlier_place}; they differ in "
@@ -214,11 +218,11 @@ def to_cells(
     Raises:
         ValueError: two rows of one seed in the same cell, or seeds of different configurations.
     """
-    groups: dict[tuple[Column, Line], list[Row]] = defaultdict(list)
-    for row in published:
-        groups[_column(row), _line(row, published=True)].append(row)
-    for row in place_failures(measured):
-        groups[_column(row), _line(row, published=False)].append(row)
+    groups: dict[tuple[object, object], list[Row]] = defaultdict(list)
+    for row in (*published, *place_failures(measured)):
+        groups[_question(row), _answerer(row)].append(row)
+    cells: list[tuple[Column, Line, list[Row]]] = []
+    planned: Counter[Column] = Counter()
     for rows in groups.values():
         if len({row.seed for row in rows}) < len(rows):
             statuses = ", ".join(sorted(row.status for row in rows))
@@ -228,16 +232,23 @@ def to_cells(
                 f"{_describe(rows[0])}: seeds of different configurations (config_sha256) are no repeats of "
                 "one another; collect one configuration's rows, or give the other a protocol of its own"
             )
-    planned: Counter[Column] = Counter()
-    for (column, line), rows in groups.items():
+        column, line = Column(*_question(rows[0])), Line(*_answerer(rows[0]))
         if not line.published:
             planned[column] = max(planned[column], len(rows))
-    cells = []
-    for column, line in sorted(groups, key=lambda key: (str(key[0]), str(key[1]))):
-        rows = sorted(groups[column, line], key=_order)
-        held = tuple(items.get(item_key(row)) for row in rows) if items else ()
-        cells.append(Cell(column, line, tuple(rows), max(1, planned[column]), held))
-    return cells
+        # Without a seed first; seeds of one cell differ, so this is a complete order.
+        rows.sort(key=lambda row: -1 if row.seed is None else row.seed)
+        cells.append((column, line, rows))
+    cells.sort(key=lambda cell: (str(cell[0]), str(cell[1])))
+    return [
+        Cell(
+            column,
+            line,
+            tuple(rows),
+            max(1, planned[column]),
+            tuple(items.get(item_key(row)) for row in rows) if items else (),
+        )
+        for column, line, rows in cells
+    ]
 
 
 def place_failures(rows: Sequence[Row], known: Sequence[Row] = ()) -> list[Row]:
@@ -260,14 +271,17 @@ def place_failures(rows: Sequence[Row], known: Sequence[Row] = ()) -> list[Row]:
     return placed
 
 
-def _column(row: Row) -> Column:
-    return Column(row.task, row.dataset, row.split, row.protocol, row.metric)
+def _question(row: Row) -> tuple[str, str, str, str, str]:
+    """The fields of :class:`Column`."""
+    return (row.task, row.dataset, row.split, row.protocol, row.metric)
 
 
-def _line(row: Row, *, published: bool) -> Line:
-    names = ("method", "arch", "pretrain_data", "pretrain_epochs", "branch", "backbone_sha256", "backend")
-    identity = {name: getattr(row, name) for name in names}
-    return Line(published, **identity, selection=row.selection, source=row.source if published else "")
+def _answerer(row: Row) -> tuple[bool, str, str, str, str, str, str, str, str, str]:
+    """The fields of :class:`Line`; a published row has no backbone file, its source tells it apart."""
+    return (
+        *(row.published, row.method, row.arch, row.pretrain_data, row.pretrain_epochs, row.branch),
+        *(row.backbone_sha256, row.backend, row.selection, row.source if row.published else ""),
+    )
 
 
 def _describe(row: Row) -> str:

@@ -14,6 +14,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from transfer.report.rows import Row
@@ -26,6 +27,7 @@ IDENTITY = (
     *("method", "backbone_sha256", "branch", "task", "dataset", "split", "protocol", "backend", "metric"),
     *("seed", "selection", "config_sha256"),
 )
+IDENTITY_OF = attrgetter(*IDENTITY)
 COLUMNS = (*IDENTITY, "n", "names_sha256", "values")
 CELL_LENGTH = 131_072  # characters; the csv module reads no longer cell
 ROUNDING = 5.1e-4  # in percent: mmtrack rounds its metrics to three decimals
@@ -54,7 +56,7 @@ def name_items(names: Sequence[str], values: Iterable[float]) -> Items:
 
 def item_key(row: Row) -> ItemKey:
     """What finds a row again."""
-    return tuple(str(getattr(row, name)) if getattr(row, name) is not None else "" for name in IDENTITY)
+    return tuple("" if value is None else str(value) for value in IDENTITY_OF(row))
 
 
 def check_items(row: Row, items: Items) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 from transfer.report.aggregate import Cell, Column, Line
@@ -40,13 +40,16 @@ def pairs(cells: Sequence[Cell]) -> list[Pair]:
     found: list[Pair] = []
     for (column, _), members in columns.items():
         made = [
-            Pair(column, first.line, second.line, comparison, comparison.p_value)
+            (first.line, second.line, comparison)
             for first, second in combinations(members, 2)
             if (comparison := compare_cells(first, second)) is not None
         ]
-        tested = [pair for pair in made if pair.holm_p is not None]
-        adjusted = iter(holm([pair.holm_p for pair in tested if pair.holm_p is not None]))
-        found += [pair if pair.holm_p is None else replace(pair, holm_p=next(adjusted)) for pair in made]
+        p_values = [comparison.p_value for _, _, comparison in made]
+        adjusted = iter(holm([p for p in p_values if p is not None]))
+        found += [
+            Pair(column, first, second, comparison, None if comparison.p_value is None else next(adjusted))
+            for first, second, comparison in made
+        ]
     return found
 
 
@@ -63,14 +66,11 @@ def compare_cells(first: Cell, second: Cell) -> Comparison | None:
     """
     if first.value is None or second.value is None:
         return None
-    by_seed = [
-        dict(zip((row.seed for row in cell.rows), cell.values, strict=True)) for cell in (first, second)
-    ]
-    common = sorted(seed for seed in by_seed[0].keys() & by_seed[1].keys() if seed is not None)
+    common = sorted(first.by_seed.keys() & second.by_seed.keys())
     if len(common) > 1:
-        values = [[side[seed] for seed in common] for side in by_seed]
-        if len({b - a for a, b in zip(*values, strict=True)}) > 1:
-            return paired_t(values[0], values[1])
+        a, b = ([cell.by_seed[seed] for seed in common] for cell in (first, second))
+        if len({y - x for x, y in zip(a, b, strict=True)}) > 1:
+            return paired_t(a, b)
     elif min(len(first.rows), len(second.rows)) > 1 and (first.std or second.std):
         return welch_t(first.values, second.values)
     return _compare_items(first, second, common) or _compare_shares(first, second)
