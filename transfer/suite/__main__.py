@@ -17,7 +17,7 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
-from transfer.report.build import render_tables
+from transfer.report.build import render_results
 from transfer.report.render import write_files
 from transfer.suite.backbones import prepare_backbones
 from transfer.suite.plan import is_done, load_suite, plan
@@ -69,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
         measured = [job.out / "results.csv" for job in planned if (job.out / "results.csv").exists()]
         results = ROOT / "results"
-        files = render_tables(results / "published.csv", measured, results / "notes.csv")
+        files, page = render_results(results / "published.csv", measured, results / "notes.csv")
         write_files(out / "tables", files)
-        print(f"{out / 'tables'}: {len(files)} files written")
+        write_files(out, {"report.html": page})
+        print(f"{out / 'tables'}: {len(files)} files written, and {out / 'report.html'}")
     except (FileNotFoundError, ValueError, RuntimeError, OmegaConfBaseException) as error:
         print(f"suite: {error}", file=sys.stderr)
         return 2
