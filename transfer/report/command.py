@@ -13,8 +13,8 @@ interval of the difference (t over common seeds; McNemar or bootstrap over commo
 with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
 cannot be read.
 
-Needs Python 3.10 or newer, pandas, pandera and jinja2: pip install --group report. No torch, no installation of this
-project.
+Needs Python 3.10 or newer, pandas, pandera and jinja2 (pip install --group report); no torch, no installation of
+this project.
 """
 
 from __future__ import annotations
