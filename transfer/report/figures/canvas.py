@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -21,6 +22,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
 
 Point = tuple[float, float]
+Anchor = Literal["left", "center", "right"]
 
 FAMILY = "DejaVu Sans"
 WIDTH = 720.0  # points of every sheet
@@ -62,7 +64,7 @@ class Sheet:
         size: float = 8.0,
         colour: str = INK,
         bold: bool = False,
-        anchor: str = "left",
+        anchor: Anchor = "left",
     ) -> None:
         """One line of text whose baseline starts, ends or is centred at ``x``, ``y``."""
         artist = Text(
@@ -95,7 +97,7 @@ class Sheet:
             [y for _, y in points],
             color=colour,
             linewidth=width,
-            linestyle=style,  # type: ignore[arg-type]  # the stubs know names only
+            linestyle=style,
             solid_joinstyle="round",
             solid_capstyle="round",
             dash_capstyle="butt",
@@ -149,7 +151,7 @@ class Sheet:
             self.text(MARGIN, y, line, size=7, colour=QUIET)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def font(size: float, bold: bool = False) -> FontProperties:
     """DejaVu Sans as matplotlib ships it, whatever the system has under that name."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"

@@ -58,6 +58,8 @@ TITLES: dict[str, str] = {
     "mots": "Multi-object tracking and segmentation",
     "pose": "Pose tracking",
 }
+BASELINES = ("random", "supervised")
+FAR = 1.0  # ranges of the others
 KINDS = {"t": "solid", "Wilson": "solid", "bootstrap": "dotted", STATED: "dashed"}  # first word of a kind
 GAP, COLUMNS = 28.0, 2
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP * (COLUMNS - 1)) / COLUMNS
@@ -153,12 +155,16 @@ def label_lines(cells: Sequence[Cell]) -> list[str]:
     labels = []
     for cell in cells:
         parts = [str(getattr(cell.line, name)) for name in differing]
-        parts = [f"{p} ep." if p.isdecimal() else p for p in parts if p not in ("", "random", "none", "unknown")]
+        parts = [
+            f"{p} ep." if p.isdecimal() else p for p in parts if p not in ("", "random", "none", "unknown")
+        ]
         labels.append(", ".join([method_name(cell.line.method), *parts]))
     for i, cell in enumerate(cells):
         if labels.count(labels[i]) > 1:
             line = cell.line
-            labels[i] += f" [{short_source(line.source) if line.published else line.backbone_sha256[:8]}]"
+            labels[i] += (
+                f" [{short_source(line.source, table=False) if line.published else line.backbone_sha256[:8]}]"
+            )
     return labels
 
 
@@ -188,9 +194,12 @@ def _notes(kinds: Sequence[str]) -> list[str]:
         STATED: "dashed line: ± as the source states it, of whatever kind",
     }
     present = [text for start, text in said.items() if any(kind.startswith(start) for kind in kinds)]
-    present.append("no line: nothing is known about the spread")
+    present.append("no line: nothing is known about the spread; triangle: outside the axis")
     text = "; ".join(present)
-    return [text[0].upper() + text[1:] + ". A panel holds one dataset, split and protocol; other metrics, and published numbers alone on their panel, stand in the tables."]
+    return [
+        f"{text[0].upper()}{text[1:]}. A panel holds one dataset, split and protocol; other metrics, and "
+        "published numbers alone on their panel, stand in the tables."
+    ]
 
 
 def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
@@ -199,13 +208,8 @@ def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
     sheet.text(left, top + 25, fit(panel.subtitle, PANEL_WIDTH, 7), size=7, colour=QUIET)
     first = top + HEAD + ROW / 2
     bottom = top + HEAD + ROW * len(panel.cells)
-    metric = METRICS[panel.cells[0].column.metric]
-    reach = [x for c in panel.cells if c.value is not None for x in _reach(c)]
-    scale = None
-    if reach:
-        room = (left + LABEL_WIDTH + 6, right - VALUE_WIDTH - 6)
-        highest = 100.0 if metric.unit == "percent" else float("inf")
-        scale = nice_scale(reach, *room, intervals=4, lowest=metric.lowest, highest=highest)
+    scale = _scale(panel, left + LABEL_WIDTH + 6, right - VALUE_WIDTH - 6)
+    if scale:
         for tick in scale.ticks:
             x = scale(tick)
             gid = f"tick-{cell_id(panel.cells[0])}-{show_tick(tick)}"
@@ -214,6 +218,27 @@ def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
     sheet.line([(left, bottom), (right, bottom)], colour=FAINT, width=0.7)
     for i, (cell, label) in enumerate(zip(panel.cells, label_lines(panel.cells), strict=True)):
         _draw_line(sheet, cell, label, scale, (left, right, first + ROW * i))
+
+
+def _scale(panel: Panel, start: float, end: float) -> Scale | None:
+    """An axis over what is known; baselines far off stay outside, so that the others can be told apart."""
+    known = [cell for cell in panel.cells if cell.value is not None]
+    if not known:
+        return None
+    inside = [c for c in known if not (c.line.published and c.line.method in BASELINES)]
+    reach = [x for cell in (inside if len(inside) > 1 else known) for x in _reach(cell)]
+    width = max(reach) - min(reach)
+    near = [x for c in known for x in _reach(c) if min(reach) - FAR * width <= x <= max(reach) + FAR * width]
+    metric = METRICS[known[0].column.metric]
+    highest = 100.0 if metric.unit == "percent" else float("inf")
+    for intervals in (4, 3, 2, 1):
+        scale = nice_scale(
+            reach + near, start, end, intervals=intervals, lowest=metric.lowest, highest=highest
+        )
+        room = abs(end - start) / max(1, len(scale.ticks) - 1)
+        if all(measure(show_tick(tick), 6.5) + 6 <= room for tick in scale.ticks):
+            break
+    return scale
 
 
 def _reach(cell: Cell) -> tuple[float, ...]:
@@ -234,6 +259,21 @@ def _draw_line(
         sheet.dot(start + 3, y, colour=BAD, marker="x", size=5, gid=f"{cell_id(cell)}-failed")
         sheet.text(start + 11, y + 2.6, fit(reason, right - start - 11, 7), size=7, colour=BAD)
         return
+    if not scale.low - 1e-9 <= cell.value <= scale.high + 1e-9:
+        off = "<" if cell.value < scale.low else ">"
+        edge = scale.start if off == "<" else scale.end
+        sheet.dot(edge, y, colour=colour, hollow=cell.line.published, marker=off, gid=f"{cell_id(cell)}-off")
+    else:
+        _draw_interval(sheet, cell, scale, y, colour)
+    text = f"{cell.value:.1f}" if cell.value == 0 or abs(cell.value) >= 0.05 else f"{cell.value:.1g}"
+    mark = ("†" if cell.line.selection == "best-test" else "") + ("‡" if cell.is_short else "")
+    sheet.text(right - measure("‡", 7.5), y + 2.8, text, size=7.5, bold=ours, colour=colour, anchor="right")
+    if mark:
+        sheet.text(right - measure("‡", 7.5), y + 2.8, mark, size=7.5, colour=colour)
+
+
+def _draw_interval(sheet: Sheet, cell: Cell, scale: Scale, y: float, colour: str) -> None:
+    assert cell.value is not None
     if cell.spread:
         dash = next((d for word, d in KINDS.items() if cell.spread.kind.startswith(word)), "solid")
         ends = [(scale(cell.spread.low), y), (scale(cell.spread.high), y)]
@@ -241,8 +281,3 @@ def _draw_line(
         for x, _ in ends:
             sheet.line([(x, y - 2.2), (x, y + 2.2)], colour=colour, width=1.0)
     sheet.dot(scale(cell.value), y, colour=colour, hollow=cell.line.published, gid=cell_id(cell))
-    text = f"{cell.value:.1f}"
-    mark = ("†" if cell.line.selection == "best-test" else "") + ("‡" if cell.is_short else "")
-    sheet.text(right - measure("‡", 7.5), y + 2.8, text, size=7.5, bold=ours, colour=colour, anchor="right")
-    if mark:
-        sheet.text(right - measure("‡", 7.5), y + 2.8, mark, size=7.5, colour=colour)

@@ -20,11 +20,13 @@ def cell_id(cell: Cell) -> str:
     return "n-" + hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:12]
 
 
-def short_source(source: str) -> str:
-    """``MEC T7`` for ``MEC (arXiv 2210.11464) Table 7, p. 17``: enough to find the row."""
+def short_source(source: str, *, table: bool = True) -> str:
+    """``MEC Table 7`` for ``MEC (arXiv 2210.11464) Table 7, p. 17``; ``MEC T7`` where room is short."""
     head, _, rest = source.partition(" (")
-    table = re.search(r"(Table|Fig\.|App\.) ?([A-Z]?\.?\d*[A-Z]?(?:\([a-z]\))?)", rest)
-    return f"{head} {table[1][0]}{table[2]}" if table else head
+    place = re.search(r"(Table|Fig\.|App\.) ?([A-Z]?\.?\d*[A-Z]?(?:\([a-z]\))?)", rest)
+    if not place:
+        return head
+    return f"{head} {place[1]} {place[2]}" if table else f"{head} {place[1][0]}{place[2]}"
 
 
 def is_ours(method: str) -> bool:

@@ -8,9 +8,11 @@ with the width that it has in DejaVu Sans, so that another font fits the same ro
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import warnings
+from collections.abc import Iterator
 from xml.sax.saxutils import quoteattr, unescape
 
 import matplotlib
@@ -66,21 +68,12 @@ def to_pdf(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-class _settled(warnings.catch_warnings):  # noqa: N801  # reads as a clause of the with statement
+@contextlib.contextmanager
+def _settled() -> Iterator[None]:
     """Our settings, whatever a matplotlibrc says; a character that the font lacks is drawn as a box."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._context = matplotlib.rc_context(SETTINGS)  # type: ignore[arg-type]
-
-    def __enter__(self) -> None:
-        super().__enter__()
+    with warnings.catch_warnings(), matplotlib.rc_context(SETTINGS):
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
-        self._context.__enter__()
-
-    def __exit__(self, *reason: object) -> None:
-        self._context.__exit__(*reason)  # type: ignore[arg-type]
-        super().__exit__(*reason)
+        yield
 
 
 _NUMBER = re.compile(r"-?\d+\.\d+")

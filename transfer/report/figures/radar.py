@@ -7,8 +7,7 @@ linear between the printed ends; of the video axes the outer end is rank 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from transfer.report.aggregate import Cell
 from transfer.report.figures.canvas import (
@@ -19,96 +18,46 @@ from transfer.report.figures.canvas import (
     QUIET,
     SECOND,
     TINT,
+    Anchor,
     Point,
     Sheet,
     measure,
     notes_height,
 )
-from transfer.report.figures.scale import nice_scale, show_tick
-from transfer.report.layout import METHODS, method_name
-from transfer.report.papers import SPLITS
+from transfer.report.figures.scale import show_tick
+from transfer.report.figures.spokes import (
+    AXES,
+    HOLE,
+    LEAST_IMAGE_AXES,
+    MEC,
+    Spoke,
+    build_spokes,
+    drawn_methods,
+    method_rank,
+    show_ordinal,
+)
+from transfer.report.layout import method_name
 
-MEC = "mec"
-BASELINES = ("random", "supervised")  # would leave the others no room on the image axes; ranks count them
-LEAST_IMAGE_AXES = 3
 SHEET_WIDTH = 470.0
 LARGE, SMALL, PER_ROW = 335.0, 146.0, 3  # room of the large web and of each small one below it
-HOLE = 0.22  # where the low end of an axis stands, as a share of the radius
-LAYERS = ("layer3", "layer4")
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One spoke. ``protocols`` of which the best number of a method counts."""
-
-    name: str
-    what: str
-    dataset: str
-    protocols: tuple[str, ...]
-    metric: str
-    epochs: str = ""
-    by_rank: bool = False
-
-
-def _video(name: str, what: str, dataset: str, metric: str, *heads: str) -> Axis:
-    stems = [f"unitrack-{head}" if head else "unitrack" for head in heads or ("",)]
-    protocols = tuple(f"{stem}-{layer}" for stem in stems for layer in LAYERS)
-    return Axis(name, what, dataset, protocols, metric, by_rank=True)
-
-
-AXES = (
-    Axis("LIN", "ImageNet linear, top-1", "imagenet-1k", ("mec-linear",), "top1", "800"),
-    Axis("SEMI", "ImageNet 1 %, top-1", "imagenet-1k-1pct", ("mec-semisup",), "top1"),
-    Axis("VOC", "VOC07+12, AP", "voc07+12", ("mec-faster-rcnn-c4-24k",), "box_ap"),
-    Axis("COCO", "COCO, box AP", "coco2017", ("mec-mask-rcnn-c4-1x",), "box_ap"),
-    Axis("SEG", "COCO, mask AP", "coco2017", ("mec-mask-rcnn-c4-1x",), "mask_ap"),
-    _video("SOT", "OTB2015, AUC", "otb2015", "success", "xcorr", "dcf"),
-    _video("VOS", "DAVIS2017, J mean", "davis2017", "j_mean"),
-    _video("MOT", "MOT16, IDF1", "mot16", "idf1"),
-    _video("MOTS", "MOTS20, IDF1", "mots20", "idf1"),
-    _video("POSE", "PoseTrack, IDF1", "posetrack", "idf1"),
-)
 NOTES = (
-    "Published numbers of MEC (arXiv 2210.11464), Tables 1 to 4; in the large web the others are grey, below each "
-    "stands alone. LIN: 800 epochs of pre-training. VOC: the paper does not say which VOC its Figure 1 shows; here "
-    "VOC07+12. Tables 2 and 3 mix pre-training lengths.",
-    "Video axes: rank among all {ranked} lines of Table 4, ties sharing the better rank, by each method's best "
-    "number over layer3 and layer4 (SOT: also over XCorr and DCF; the paper does not say which it ranks).",
+    "Published numbers of MEC (arXiv 2210.11464), Tables 1 to 4; in the large web the others are grey, below "
+    "each stands alone. LIN: 800 epochs of pre-training. VOC: the paper does not say which VOC its Figure 1 "
+    "shows; here VOC07+12. Tables 2 and 3 mix pre-training lengths.",
+    "Video axes: rank among all {ranked} lines of Table 4, ties sharing the better rank, by each method's "
+    "best number of layer3 and layer4 (SOT: also of XCorr and DCF; the paper does not say which it ranks).",
 )
-
-
-@dataclass(frozen=True)
-class Spoke:
-    """An axis with the numbers on it, by method."""
-
-    axis: Axis
-    values: Mapping[str, float]  # in the metric's unit, or ranks
-    low: float  # at the inner end
-    high: float
-
-    def share(self, method: str) -> float | None:
-        """How far out a method is, as a share of the radius; None without a number."""
-        value = self.values.get(method)
-        if value is None:
-            return None
-        place = (value - self.low) / (self.high - self.low) if self.high != self.low else 1.0
-        return HOLE + (1 - HOLE) * place
-
-    def show(self, method: str) -> str:
-        """The number as text."""
-        value = self.values[method]
-        return _ordinal(int(value)) if self.axis.by_rank else f"{value:.1f}"
 
 
 def draw_radar(cells: Sequence[Cell]) -> Sheet | None:
     """The sheet, or None where there is nothing of MEC to compare."""
     spokes = build_spokes(cells)
-    drawn = [m for m in _methods(spokes) if m != MEC]
+    drawn = [m for m in drawn_methods(spokes) if m != MEC]
     if not drawn or not any(MEC in spoke.values for spoke in spokes):
         return None
     ranked = max((len(spoke.values) for spoke in spokes if spoke.axis.by_rank), default=0)
     left_out = sorted(
-        {m for spoke in spokes for m in spoke.values} - {MEC, *drawn}, key=lambda m: (_rank(m), m)
+        {m for spoke in spokes for m in spoke.values} - {MEC, *drawn}, key=lambda m: (method_rank(m), m)
     )
     notes = [note.format(ranked=ranked) for note in NOTES]
     if left_out:
@@ -129,53 +78,6 @@ def draw_radar(cells: Sequence[Cell]) -> Sheet | None:
     return sheet
 
 
-def build_spokes(cells: Sequence[Cell]) -> list[Spoke]:
-    """Every axis with its numbers and ends."""
-    spokes = []
-    for axis in AXES:
-        found: dict[str, float] = {}
-        for cell in cells:
-            if _asks(cell, axis) and cell.value is not None:
-                found[cell.line.method] = max(cell.value, found.get(cell.line.method, -math.inf))
-        if axis.by_rank:
-            ranks = {
-                m: 1 + sum(other > round(value, 6) for other in map(lambda v: round(v, 6), found.values()))
-                for m, value in found.items()
-            }
-            spokes.append(Spoke(axis, ranks, max(len(found), 2), 1))
-        else:
-            shown = [value for m, value in found.items() if m not in BASELINES] or [0.0, 1.0]
-            scale = nice_scale(shown, 0, 1, intervals=3)
-            spokes.append(Spoke(axis, found, scale.low, scale.high))
-    return spokes
-
-
-def _asks(cell: Cell, axis: Axis) -> bool:
-    column, line = cell.column, cell.line
-    return (
-        line.published
-        and line.source.startswith("MEC (arXiv 2210.11464) Table ")
-        and line.arch in ("", "resnet50")
-        and (column.dataset, column.metric, column.split) == (axis.dataset, axis.metric, SPLITS[axis.dataset])
-        and column.protocol in axis.protocols
-        and axis.epochs in ("", line.pretrain_epochs)
-    )
-
-
-def _methods(spokes: Sequence[Spoke]) -> list[str]:
-    """Who is drawn, in the order of tables."""
-    image = [spoke for spoke in spokes if not spoke.axis.by_rank]
-    counts = {m: sum(m in spoke.values for spoke in image) for spoke in image for m in spoke.values}
-    return sorted(
-        (m for m, count in counts.items() if count >= LEAST_IMAGE_AXES and m not in BASELINES),
-        key=lambda m: (_rank(m), m),
-    )
-
-
-def _rank(method: str) -> int:
-    return list(METHODS).index(method) if method in METHODS else len(METHODS)
-
-
 def _place(centre: Point, radius: float, index: int, share: float) -> Point:
     angle = 2 * math.pi * (index + 0.5) / len(AXES) - math.pi / 2
     return centre[0] + radius * share * math.cos(angle), centre[1] + radius * share * math.sin(angle)
@@ -187,13 +89,17 @@ def _web(sheet: Sheet, centre: Point, radius: float, rings: Sequence[float]) -> 
         ring = [_place(centre, radius, i % count, share) for i in range(count + 1)]
         sheet.line(ring, colour=FAINT if share == 1 else GRID, width=0.7)
     for i in range(count):
-        sheet.line(
-            [_place(centre, radius, i, HOLE), _place(centre, radius, i, 1)], colour=GRID, width=0.7
-        )
+        sheet.line([_place(centre, radius, i, HOLE), _place(centre, radius, i, 1)], colour=GRID, width=0.7)
 
 
 def _outline(
-    sheet: Sheet, spokes: Sequence[Spoke], method: str, centre: Point, radius: float, gid: str, **style: object
+    sheet: Sheet,
+    spokes: Sequence[Spoke],
+    method: str,
+    centre: Point,
+    radius: float,
+    gid: str,
+    **style: object,
 ) -> list[Point | None]:
     """Edges between neighbouring axes that both have a number."""
     shares = [spoke.share(method) for spoke in spokes]
@@ -240,7 +146,7 @@ def _draw_large(
 def _label_axis(sheet: Sheet, spoke: Spoke, end: Point, centre: Point) -> None:
     """Name, MEC's number, what it is and the two ends, outside the web."""
     right = end[0] > centre[0]
-    anchor = "left" if right else "right"
+    anchor: Anchor = "left" if right else "right"
     upright = abs(end[1] - centre[1]) / math.dist(end, centre)
     x = end[0] + (8 if right else -8) * (1.15 - 0.6 * upright)
     y = end[1] + (end[1] - centre[1]) / math.dist(end, centre) * (20 if end[1] < centre[1] else 14) - 4
@@ -259,7 +165,7 @@ def _label_axis(sheet: Sheet, spoke: Spoke, end: Point, centre: Point) -> None:
         sheet.text(x, y, name, size=9, bold=True, anchor=anchor)
     sheet.text(x, y + 9.5, spoke.axis.what, size=6.5, colour=QUIET, anchor=anchor)
     ends = (
-        f"{_ordinal(int(spoke.low))} to 1st"
+        f"{show_ordinal(int(spoke.low))} to 1st"
         if spoke.axis.by_rank
         else f"{show_tick(spoke.low)} to {show_tick(spoke.high)}"
     )
@@ -277,7 +183,13 @@ def _draw_small(sheet: Sheet, spokes: Sequence[Spoke], method: str, centre: Poin
             gid = f"small-{_safe(method)}-{spoke.axis.name.lower()}"
             sheet.dot(*point, colour=SECOND, size=3.0, gid=gid)
     sheet.text(
-        centre[0], centre[1] - radius - 12, method_name(method), size=8.5, bold=True, colour=SECOND, anchor="center"
+        centre[0],
+        centre[1] - radius - 12,
+        method_name(method),
+        size=8.5,
+        bold=True,
+        colour=SECOND,
+        anchor="center",
     )
     missing = [spoke.axis.name for spoke in spokes if method not in spoke.values]
     if missing:
@@ -285,13 +197,13 @@ def _draw_small(sheet: Sheet, spokes: Sequence[Spoke], method: str, centre: Poin
         parts = [name for name in missing if name not in video or not video <= set(missing)]
         parts += ["video"] if video <= set(missing) else []
         sheet.text(
-            centre[0], centre[1] + radius + 14, "no " + ", ".join(parts), size=6.5, colour=QUIET, anchor="center"
+            centre[0],
+            centre[1] + radius + 14,
+            "no " + ", ".join(parts),
+            size=6.5,
+            colour=QUIET,
+            anchor="center",
         )
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
 
 
 def _safe(method: str) -> str:

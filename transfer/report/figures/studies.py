@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from transfer.report.aggregate import Cell, Column
-from transfer.report.figures.canvas import MARGIN, WIDTH, Sheet, notes_height
+from transfer.report.figures.canvas import MARGIN, WIDTH, Anchor, Sheet, notes_height
 from transfer.report.figures.intervals import MAIN
 from transfer.report.figures.names import cell_id, is_ours, short_source
 from transfer.report.figures.panels import (
@@ -46,7 +46,9 @@ def draw_epochs(cells: Sequence[Cell]) -> Sheet | None:
         who = (line.method, line.arch, line.pretrain_data, line.branch, line.backend, line.selection)
         found[column, line.source][who].append(cell)
     panels = {
-        place: {who: group for who, group in lines.items() if len({c.line.pretrain_epochs for c in group}) > 1}
+        place: {
+            who: group for who, group in lines.items() if len({c.line.pretrain_epochs for c in group}) > 1
+        }
         for place, lines in found.items()
     }
     places = sorted((p for p in panels if panels[p]), key=_place_rank)
@@ -93,9 +95,10 @@ def draw_ablations(cells: Sequence[Cell]) -> Sheet | None:
     found: dict[tuple[str, Place], list[Cell]] = defaultdict(list)
     for cell in cells:
         variant = VARIANTS.get(cell.line.method)
-        if variant and variant.value is not None and cell.value is not None:
-            if variant.study in SYMBOLS and cell.column.metric in ("top1",):
-                found[variant.study, (cell.column, cell.line.source)].append(cell)
+        if variant is None or variant.value is None or variant.study not in SYMBOLS:
+            continue
+        if cell.value is not None and cell.column.metric == "top1":
+            found[variant.study, (cell.column, cell.line.source)].append(cell)
     order = ("order", "distortion", *(study for study in STUDIES if study in SYMBOLS))
     keys = sorted(
         (key for key in found if len(found[key]) > 1), key=lambda k: (order.index(k[0]), _place_rank(k[1]))
@@ -104,7 +107,7 @@ def draw_ablations(cells: Sequence[Cell]) -> Sheet | None:
         return None
     notes = [
         "One setting is changed at a time. Filled: the setting of MEC's other numbers; rings: the others. "
-        "Settings stand at equal distances. Bars: ± as the source states it (Fig. 4(c) was read off a plot)."
+        "Settings stand at equal distances. Numbers of Fig. 4(c) were read off its plot, to ±0.03."
     ]
     per_row = 3
     width, height = (WIDTH - 2 * MARGIN - GAP * (per_row - 1)) / per_row, 110.0
@@ -133,12 +136,32 @@ def _draw_study(sheet: Sheet, box: Box, study: str, place: Place, cells: Sequenc
     title, subtitle = _titles(place)
     name = STUDIES[study]
     draw_frame(
-        sheet, box, name[0].upper() + name[1:], f"{title} · {subtitle}", y, ticks, SYMBOLS[study], cell_id(ordered[0])
+        sheet,
+        box,
+        name[0].upper() + name[1:],
+        f"{title} · {subtitle}",
+        y,
+        ticks,
+        SYMBOLS[study],
+        cell_id(ordered[0]),
     )
     draw_series(sheet, series, x, y)
-    for mark in marks:
-        above = min(y(mark.value), y(mark.high) if mark.high is not None else y(mark.value))
-        sheet.text(x(mark.x), above - 6, f"{mark.value:.5g}", size=7, bold=not mark.hollow, anchor="center")
+    for i, mark in enumerate(marks):
+        before = mark.value - marks[i - 1].value if i else None
+        after = marks[i + 1].value - mark.value if i + 1 < len(marks) else None
+        _label_value(sheet, x(mark.x), y(max(mark.value, mark.high or mark.value)), mark, before, after)
+
+
+def _label_value(
+    sheet: Sheet, x: float, top: float, mark: Mark, before: float | None, after: float | None
+) -> None:
+    """Above the point, on the side that the line leaves free."""
+    rising = (after or 0) > 0 and (before is None or before > 0)
+    falling = (before or 0) < 0 and (after is None or after < 0)
+    anchor: Anchor = "right" if rising else "left" if falling else "center"
+    shift = {"right": 3.0, "left": -3.0, "center": 0.0}[anchor]
+    text = f"{mark.value:.1f}" if round(mark.value, 1) == mark.value else f"{mark.value:.2f}"
+    sheet.text(x + shift, top - 6, text, size=7, bold=not mark.hollow, anchor=anchor)
 
 
 def _setting(cell: Cell) -> float:
