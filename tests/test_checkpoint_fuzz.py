@@ -243,6 +243,16 @@ def test_a_changed_bit_of_the_structure_is_refused_or_means_nothing(
         print("\nfuzz: one changed bit of the structure:", "; ".join(report))
 
 
+@pytest.mark.parametrize("target", ["torchvision", "timm"])
+def test_tensors_that_share_memory_are_no_fault(tmp_path: Path, target: str) -> None:
+    state = good_state()
+    state["layer1.0.bn2.bias"] = state["layer1.0.bn1.bias"]
+    torch.save(state, tmp_path / "tied.pth")
+    assert (
+        main(target, [str(tmp_path / "tied.pth"), str(tmp_path / f"out{SUFFIXES.get(target, '.pth')}")]) == 0
+    )
+
+
 @pytest.mark.detectron2
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of detectron2's dependencies, at import
 def test_detectron2_refuses_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

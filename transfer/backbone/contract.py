@@ -135,7 +135,7 @@ def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> 
     check_state(state, info.arch)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {key: value for key, value in asdict(info).items() if value or key != "layout"}
-    head, data = sort_header(save({key: value.contiguous().cpu() for key, value in state.items()}, header))
+    head, data = sort_header(save(_separate(state), header))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as handle:
@@ -146,6 +146,17 @@ def write_backbone(path: Path, state: dict[str, Tensor], info: BackboneInfo) -> 
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _separate(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of which no two share memory, as safetensors wants them; only those that do are copied."""
+    separate, seen = {}, set()
+    for key, value in state.items():
+        value = value.contiguous().cpu()
+        pointer = value.untyped_storage().data_ptr()
+        separate[key] = value.clone() if pointer in seen else value
+        seen.add(pointer)
+    return separate
 
 
 def sort_header(content: bytes) -> tuple[bytes, memoryview]:

@@ -140,7 +140,7 @@ def _write(target: Target, backbone: Backbone, path: Path) -> None:
     try:
         target.write(backbone, path)
     except RuntimeError as error:
-        raise OSError(f"{path}: cannot be written: {str(error).splitlines()[0]}") from error
+        raise OSError(f"{path.parent}: a file cannot be written here: {str(error).strip()[:200]}") from error
 
 
 def _prove(
