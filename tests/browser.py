@@ -138,7 +138,9 @@ class Page:
 
     def go(self, url: str) -> None:
         before = len(self.events("Page.loadEventFired"))
-        self.call("Page.navigate", url=url)
+        if "loaderId" not in self.call("Page.navigate", url=url):
+            self.settle()  # another place of the same page: nothing is loaded
+            return
         deadline = time.monotonic() + TIMEOUT
         while len(self.events("Page.loadEventFired")) == before:
             assert time.monotonic() < deadline, f"{url} did not load"

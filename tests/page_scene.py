@@ -80,6 +80,17 @@ def scene_cells() -> list[Cell]:
     return to_cells(published_rows(), measured_rows())
 
 
+def find_cell(method: str, metric: str, epochs: str = "", protocol: str = "linear-cached-lars") -> Cell:
+    """The one cell of the scene that is meant."""
+    (found,) = (
+        cell
+        for cell in scene_cells()
+        if (cell.line.method, cell.column.metric, cell.column.protocol) == (method, metric, protocol)
+        and epochs in ("", cell.line.pretrain_epochs)
+    )
+    return found
+
+
 def scene_page(cells: Sequence[Cell] | None = None) -> str:
     """The page of the scene."""
     return render_page(scene_cells() if cells is None else cells, notes=NOTES)

@@ -1,20 +1,22 @@
-"""Rebuild tables and page from results files, check that the committed ones are what the rows say, compare.
+"""Rebuild tables, figures and page from results files, check that the committed ones follow from them, compare.
 
-    tools/make_tables.py            results/published.csv + results/measured/*.csv -> tables/ and report.html
+    tools/make_tables.py            results/published.csv + results/measured/*.csv -> tables/, figures/, report.html
     tools/make_tables.py --check    rebuild into a temporary folder, exit 1 at the first byte that differs
     tools/make_tables.py --measured runs/mini --out runs/mini/tables
     tools/make_tables.py --collect runs/mini --into results/measured/mini.csv
+    tools/make_tables.py --collect-curves runs/pretrain/mini --into results/curves/mini.csv
     tools/make_tables.py --compare old.csv results/measured/mini.csv
 
 --check names file, line and, in a CSV file, the cell of the first difference and the row it comes from; a
 row that cannot be read fails it too. --collect puts what the numbers are means of (hits of images, scores
-of sequences) into mini.items.csv beside mini.csv. --compare prints the numbers that changed, with the 95 %
+of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what a pre-training run logged, and
+kNN results of its checkpoints below its folder. --compare prints the numbers that changed, with the 95 %
 interval of the difference (t over common seeds; McNemar or bootstrap over common items; Wilson). It exits
 with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
 cannot be read.
 
-Needs Python 3.10 or newer, pandas, pandera and jinja2 (pip install --group report); no torch, no installation of
-this project.
+Needs Python 3.10 or newer, pandas, pandera, jinja2 and matplotlib: pip install --group report. No torch, no installation
+of this project.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transfer.report.aggregate import collect, find_results
-from transfer.report.build import render_results
+from transfer.report.build import Results, render_results
 from transfer.report.check import first_difference
 from transfer.report.compare import compare_files, exit_status, render_changes
+from transfer.report.curves import collect_curves
 from transfer.report.items import SUFFIX
 from transfer.report.page.check import page_difference
 from transfer.report.render import write_files
@@ -40,28 +43,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; exit status 0 when done, 1 for a difference (--check, --compare), 2 for unusable input."""
     parser = _parser()
     args = parser.parse_args(argv)
-    if (args.collect is None) != (args.into is None):
-        parser.error("--collect and --into belong together")
+    if (args.collect is None and args.collect_curves is None) != (args.into is None):
+        parser.error("--into belongs together with --collect or --collect-curves")
     try:
         if args.collect:
             print(f"{args.into}: {collect(args.collect, args.into)} rows")
+            return 0
+        if args.collect_curves:
+            print(f"{args.into}: {collect_curves(args.collect_curves, args.into)} numbers")
             return 0
         if args.compare:
             changes = compare_files(*args.compare)
             print(render_changes(changes, (str(args.compare[0]), str(args.compare[1]))), end="")
             return exit_status(changes)
         measured = _measured(args.measured)
-        files, page = render_results(args.published, measured, args.notes)
-        page_path = args.page or args.out.resolve().parent / "report.html"
+        beside = args.out.resolve().parent  # figures, curves and page stand beside the tables
+        results = render_results(args.published, measured, args.notes, beside / "curves")
+        page_path = args.page or beside / "report.html"
         if args.check:
             inputs = [args.published, *measured]
-            return _check(args.out, files, inputs, page_path, page)
-        write_files(args.out, files)
-        write_files(page_path.parent, {page_path.name: page})
+            return _check(args.out, beside / "figures", page_path, results, inputs)
+        write_files(args.out, results.tables)
+        write_files(beside / "figures", results.figures)
+        write_files(page_path.parent, {page_path.name: results.page})
     except (OSError, ValueError) as error:
         print(f"make_tables: {error}", file=sys.stderr)
         return 1 if args.check and isinstance(error, ValueError) else 2
-    print(f"{args.out}: {len(files)} files written, and {page_path}")
+    print(_say(args.out, beside / "figures", page_path, results) + " written")
     return 0
 
 
@@ -72,15 +80,25 @@ def _measured(given: Sequence[Path] | None) -> list[Path]:
     return [path for path in found if not path.name.endswith(SUFFIX)]
 
 
-def _check(out: Path, files: dict[str, str], inputs: Sequence[Path], page_path: Path, page: str) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(Path(folder), files)
-        difference = first_difference(Path(folder), out, inputs) or page_difference(page_path, page)
+def _check(out: Path, figures: Path, page: Path, results: Results, inputs: Sequence[Path]) -> int:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_files(folder / "tables", results.tables)
+        write_files(folder / "figures", results.figures)
+        difference = (
+            first_difference(folder / "tables", out, inputs)
+            or first_difference(folder / "figures", figures)
+            or page_difference(page, results.page)
+        )
     if difference:
         print(f"make_tables: {difference}", file=sys.stderr)
         return 1
-    print(f"{out}: {len(files)} files agree with the rows, and so does {page_path}")
+    print(_say(out, figures, page, results) + " agree with the rows")
     return 0
+
+
+def _say(out: Path, figures: Path, page: Path, results: Results) -> str:
+    return f"{out}: {len(results.tables)} files, {figures}: {len(results.figures)} files, and {page}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--page", type=Path, metavar="HTML", help="the page (default: report.html beside that folder)")
     add("--check", action="store_true", help="compare the folder with the rows, write nothing")
     add("--collect", type=Path, metavar="RUNS", help="join the results.csv files below a folder")
-    add("--into", type=Path, metavar="CSV", help="where --collect writes")
+    add("--collect-curves", type=Path, metavar="RUN", help="what a pre-training run logged")
+    add("--into", type=Path, metavar="CSV", help="where --collect and --collect-curves write")
     add("--compare", type=Path, nargs=2, metavar=("A", "B"), help="what changed from one file to another")
     return parser

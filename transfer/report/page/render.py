@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -29,12 +30,13 @@ TEMPLATES = ("page.html.jinja", "parts.html.jinja")
 def render_page(
     cells: Sequence[Cell], *, notes: Sequence[Note] = (), figures: Mapping[str, str] | None = None
 ) -> str:
-    """The whole page. ``figures`` are SVG documents by name; one with ``radar`` in its name stands on top.
+    """The whole page. ``figures`` are SVG documents by name; one with ``radar`` in its name stands on top,
+    the others in their order at the end.
 
     The bytes depend on the arguments alone, and not on the order of the cells.
     """
     ordered = sorted(cells, key=lambda cell: (str(cell.column), str(cell.line)))
-    pictures = [(name, _title(name), _data_url(svg)) for name, svg in sorted((figures or {}).items())]
+    pictures = [(name, _title(name, svg), _data_url(svg)) for name, svg in (figures or {}).items()]
     style = "\n".join(_asset(name).strip() for name in STYLES)
     head_script = _asset(HEAD_SCRIPT).strip()
     script = '"use strict";\n(() => {\n' + "\n".join(_asset(name).strip() for name in SCRIPTS) + "\n})();"
@@ -97,7 +99,11 @@ def _data_url(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 
-def _title(name: str) -> str:
+def _title(name: str, svg: str) -> str:
+    """What a figure calls itself, else its name."""
+    said = re.search(r'<svg[^>]* aria-label="([^"]*)"', svg)
+    if said:
+        return html.unescape(said[1])
     words = re.sub(r"[-_/.]+", " ", name.removesuffix(".svg")).strip()
     return words[:1].upper() + words[1:]
 
