@@ -1,11 +1,13 @@
-"""From rows to the files of all tables and to the page: the one way, for the tool and for a suite's end."""
+"""From rows to the files of all tables and figures and to the page: the one way, for tool and suite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from transfer.report.aggregate import Cell, read_all, to_cells
+from transfer.report.curves import read_curves
 from transfer.report.items import read_items
 from transfer.report.layout import read_notes
 from transfer.report.page import render_page
@@ -18,10 +20,24 @@ def render_tables(published: Path, measured: Sequence[Path], notes: Path) -> dic
     return render_all(build_tables(read_cells(published, measured), read_notes(notes)))
 
 
-def render_results(published: Path, measured: Sequence[Path], notes: Path) -> tuple[dict[str, str], str]:
-    """All table files by name, and the page; raises as :func:`read_cells` does."""
+@dataclass(frozen=True)
+class Results:
+    """Everything that follows from the rows: files by name, and the page."""
+
+    tables: dict[str, str]
+    figures: dict[str, bytes]  # NAME.svg and NAME.pdf
+    page: str
+
+
+def render_results(published: Path, measured: Sequence[Path], notes: Path, curves: Path) -> Results:
+    """Tables, figures and page; ``curves`` is a folder. Raises as :func:`read_cells` or `read_curves` does."""
+    from transfer.report.figures.draw import render_figures  # here, so that tables need no matplotlib
+
     cells, said = read_cells(published, measured), read_notes(notes)
-    return render_all(build_tables(cells, said)), render_page(cells, notes=said)
+    figures = render_figures(cells, read_curves(curves))
+    pictures = {name: content.decode() for name, content in figures.items() if name.endswith(".svg")}
+    page = render_page(cells, notes=said, figures=pictures)
+    return Results(render_all(build_tables(cells, said)), figures, page)
 
 
 def read_cells(published: Path, measured: Sequence[Path]) -> list[Cell]:

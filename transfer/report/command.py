@@ -1,6 +1,6 @@
-"""Rebuild tables, figures and page from results files, check that the committed ones follow from them, compare.
+"""Rebuild tables, figures and page from results files, check the committed ones, compare.
 
-    tools/make_tables.py            results/published.csv + results/measured/*.csv -> tables/, figures/, report.html
+    tools/make_tables.py            results/published.csv + results/measured/*.csv -> tables, figures and page
     tools/make_tables.py --check    rebuild into a temporary folder, exit 1 at the first byte that differs
     tools/make_tables.py --measured runs/mini --out runs/mini/tables
     tools/make_tables.py --collect runs/mini --into results/measured/mini.csv
@@ -15,8 +15,8 @@ interval of the difference (t over common seeds; McNemar or bootstrap over commo
 with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
 cannot be read.
 
-Needs Python 3.10 or newer, pandas, pandera, jinja2 and matplotlib: pip install --group report. No torch, no installation
-of this project.
+Needs Python 3.10 or newer, pandas, pandera, jinja2 and matplotlib: pip install --group report. No torch, no
+installation of this project.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 ``collect_curves`` makes them from a run folder of ``python -m pretrain`` (``config.json``,
 ``metrics.jsonl``) and from the kNN results of its checkpoints, if there are any below the folder. It
-runs no code of the run and reads no weights. The run folder does not say which code and hardware
-computed it: both are empty for what it logged, unless the caller knows them; kNN rows say it themselves.
+runs no code of the run and reads no weights. A run folder does not say which hardware computed it, so that
+cell is empty for what it logged, and its version is that in the header of its backbone, if it has one;
+kNN rows say both themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ LOGGED = {
     "effective_rank": "effective_rank",
     "lambda": "lambda",
 }
+LARGEST_HEADER = 1 << 20
 KNN = "knn_top1"
 LENGTH = "coding_length"
 METRICS = (*LOGGED, LENGTH, KNN)
@@ -51,7 +53,7 @@ HEADER = tuple(field.name for field in fields(CurvePoint))
 Curves = Mapping[str, tuple[CurvePoint, ...]]
 
 
-def collect_curves(run: Path, into: Path, *, code_version: str = "", hardware: str = "") -> int:
+def collect_curves(run: Path, into: Path) -> int:
     """Write the curves of one run; returns the number of lines.
 
     Raises:
@@ -64,6 +66,7 @@ def collect_curves(run: Path, into: Path, *, code_version: str = "", hardware: s
             raise FileNotFoundError(f"{path}: no such file; is {run} a run folder of python -m pretrain?")
     config = json.loads(recipe.read_text(encoding="utf-8"))
     digest = hashlib.sha256(recipe.read_bytes()).hexdigest()
+    version = _tool_version(run / "backbone.safetensors")
     points = []
     for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), 1):
         facts = _read_facts(log, number, line)
@@ -74,7 +77,7 @@ def collect_curves(run: Path, into: Path, *, code_version: str = "", hardware: s
             points.append(
                 CurvePoint(
                     *(run.name, int(facts["step"]), facts["epoch"], metric, value),
-                    *(source, digest, code_version, hardware),
+                    *(source, digest, version, ""),
                 )
             )
     steps_per_epoch = _steps_per_epoch(log, points)
@@ -114,6 +117,18 @@ def write_curves(path: Path, points: Iterable[CurvePoint]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _tool_version(backbone: Path) -> str:
+    """The package version in the header of a backbone file; "" where there is no file yet."""
+    if not backbone.is_file():
+        return ""
+    with backbone.open("rb") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        if size > LARGEST_HEADER:
+            raise ValueError(f"{backbone}: no safetensors file, its header would take {size} bytes")
+        header = json.loads(handle.read(size))
+    return str(header.get("__metadata__", {}).get("tool_version", ""))
 
 
 def _read_facts(log: Path, number: int, line: str) -> dict[str, float]:

@@ -22,13 +22,13 @@ def render_all(tables: Sequence[Table]) -> dict[str, str]:
     return files
 
 
-def write_files(folder: Path, files: Mapping[str, str]) -> None:
+def write_files(folder: Path, files: Mapping[str, str] | Mapping[str, bytes]) -> None:
     """Write every file to a temporary name and rename it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         temporary = folder / f".{name}.{os.getpid()}"
         try:
-            temporary.write_bytes(content.encode())
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
             temporary.replace(folder / name)
         finally:
             temporary.unlink(missing_ok=True)

@@ -8,11 +8,13 @@ mathematics, control characters in it become spaces.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import matplotlib
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -46,6 +48,23 @@ BAD = "#a4262c"
 DASHES: dict[str, tuple[float, ...]] = {"solid": (), "dashed": (3.0, 2.0), "dotted": (0.8, 1.6)}
 
 
+class Label(Text):
+    """A line of text put where it belongs at once: nothing to lay out, and no markup is looked for."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Hand text and start of the baseline to the backend."""
+        x, y = self.get_transform().transform(self.get_unitless_position())
+        prop, text = self.get_fontproperties(), self.get_text()
+        width = measure(text, prop.get_size_in_points(), prop.get_weight() == "bold")
+        x -= width * {"left": 0.0, "center": 0.5, "right": 1.0}[self.get_horizontalalignment()]
+        if renderer.flipy():
+            y = renderer.get_canvas_width_height()[1] - y
+        gc = renderer.new_gc()
+        gc.set_foreground(self.get_color())
+        renderer.draw_text(gc, x, y, text, prop, 0.0, ismath=False, mtext=self)
+        gc.restore()
+
+
 class Sheet:
     """One figure while it is drawn; ``y`` grows downwards."""
 
@@ -67,14 +86,13 @@ class Sheet:
         anchor: Anchor = "left",
     ) -> None:
         """One line of text whose baseline starts, ends or is centred at ``x``, ``y``."""
-        artist = Text(
+        artist = Label(
             x,
             y,
             clean(text),
             color=colour,
             fontproperties=font(size, bold),
             horizontalalignment=anchor,
-            verticalalignment="baseline",
             parse_math=False,
             usetex=False,
             transform=self._transform,
@@ -160,10 +178,15 @@ def font(size: float, bold: bool = False) -> FontProperties:
     return FontProperties(family=FAMILY, weight=weight, size=size, fname=file)
 
 
-@functools.lru_cache(maxsize=4096)
 def measure(text: str, size: float, bold: bool = False) -> float:
-    """Width of a text in points."""
-    return float(text_to_path.get_text_width_height_descent(clean(text), font(size, bold), False)[0])
+    """Width of a text in points, by the font's advances (kerning is left out)."""
+    return size * math.fsum(_advance(character, bold) for character in clean(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _advance(character: str, bold: bool) -> float:
+    """Width of one character of a text of one point."""
+    return float(text_to_path.get_text_width_height_descent(character, font(100.0, bold), False)[0]) / 100
 
 
 def clean(text: str) -> str:

@@ -22,9 +22,13 @@ def draw_figures(cells: Sequence[Cell], curves: Curves | None = None) -> dict[st
         "epochs": draw_epochs(cells),
         "ablations": draw_ablations(cells),
         **draw_intervals(cells),
-        **{f"curves-{name}": draw_curves(name, points) for name, points in (curves or {}).items() if points},
+        **{
+            f"curves-{name}": draw_curves(name, points)
+            for name, points in sorted((curves or {}).items())
+            if points
+        },
     }
-    return {name: sheet.figure for name, sheet in sorted(sheets.items()) if sheet is not None}
+    return {name: sheet.figure for name, sheet in sheets.items() if sheet is not None}
 
 
 def render_figures(cells: Sequence[Cell], curves: Curves | None = None) -> dict[str, bytes]:

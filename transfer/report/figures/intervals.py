@@ -27,9 +27,9 @@ from transfer.report.figures.canvas import (
     measure,
     notes_height,
 )
-from transfer.report.figures.names import cell_id, is_ours, short_source
+from transfer.report.figures.names import cell_id, is_ablation, is_ours, short_source
 from transfer.report.figures.scale import Scale, nice_scale, show_tick
-from transfer.report.layout import DATASETS, METHODS, PLANS, method_name
+from transfer.report.layout import DATASETS, METHODS, method_name
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS
 
@@ -97,7 +97,7 @@ def build_panels(cells: Sequence[Cell], groups: Sequence[Sequence[str]]) -> list
     questions: dict[tuple[object, ...], dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     for cell in cells:
         column = cell.column
-        if not cell.line.source.startswith(PLANS["ablations"].sources):
+        if not is_ablation(cell):
             questions[column.dataset, column.split, column.protocol][column.metric].append(cell)
     panels = []
     for found in questions.values():

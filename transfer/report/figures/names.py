@@ -8,6 +8,8 @@ import re
 from transfer.report.aggregate import Cell
 from transfer.report.variants import VARIANTS
 
+TABLE_5 = "MEC (arXiv 2210.11464) Table 5("
+
 
 def cell_id(cell: Cell) -> str:
     """The id of a number's point in an SVG: the same whatever else is drawn or measured again."""
@@ -33,3 +35,9 @@ def is_ours(method: str) -> bool:
     """Whether it is MEC or a variant of it, which figures emphasise."""
     variant = VARIANTS.get(method)
     return (variant.method if variant else method) == "mec"
+
+
+def is_ablation(cell: Cell) -> bool:
+    """Whether the number is of MEC's Table 5 or of another study of a setting, which has its own sheet."""
+    variant = VARIANTS.get(cell.line.method)
+    return (variant is not None and variant.value is not None) or cell.line.source.startswith(TABLE_5)

@@ -79,8 +79,7 @@ def _settled() -> Iterator[None]:
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _PLACES = re.compile(r'(?<= )[dxy]="[^"]*"|translate\([^)]*\)')
 _TEXT = re.compile(
-    r'<g id="text_\d+">\s*<text style="(?P<style>[^"]*)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)"[^>]*>'
-    r"(?P<text>[^<]*)</text>\s*</g>"
+    r'<text style="(?P<style>[^"]*)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)"[^>]*>(?P<text>[^<]*)</text>'
 )
 _STYLE = "text{font-family:'DejaVu Sans',Verdana,sans-serif;white-space:pre}"
 _AUTOMATIC = re.compile(r' id="(?:figure|patch|line2d|text|axes)_\d+"')

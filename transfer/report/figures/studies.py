@@ -131,7 +131,7 @@ def _draw_study(sheet: Sheet, box: Box, study: str, place: Place, cells: Sequenc
     ordered = sorted(cells, key=lambda c: (_setting(c), str(c.line)))
     marks = tuple(_mark(c, i, hollow=not VARIANTS[c.line.method].default) for i, c in enumerate(ordered))
     series = [Series("", marks, ours=True)]
-    x, y = _scales(box, series, inset=16.0)
+    x, y = _scales(box, series, inset=22.0)
     ticks = [(x(i), f"{_setting(c):g}") for i, c in enumerate(ordered)]
     title, subtitle = _titles(place)
     name = STUDIES[study]
