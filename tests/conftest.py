@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if shutil.which("pdflatex") is None:
         for item in items:
             if item.get_closest_marker("latex"):
-                item.add_marker(pytest.mark.skip(reason="no pdflatex is installed (texlive-latex-recommended)"))
+                item.add_marker(pytest.mark.skip(reason="no pdflatex is installed"))
     if find_chromium() is None:
         for item in items:
             if item.get_closest_marker("browser"):

@@ -17,54 +17,70 @@ NOT_COMPARABLE = (
     "from other datasets or other protocols."
 )
 REPORTERS = {
-    "own": "Measured by the source itself",
-    "quoted": "Quoted by the source",
-    "unknown": "Not stated who measured them",
+    "own": "the source itself",
+    "quoted": "others, quoted by the source",
+    "unknown": "not stated",
 }
 
 
-def say_questions(columns: Iterable[Column]) -> list[str]:
-    """Datasets with their splits and protocols, then where each protocol is written down."""
+def number_protocols(columns: Iterable[Column]) -> dict[str, int]:
+    """Protocols by number, from 1, where a dataset is asked about under several of them; else nothing."""
+    asked: dict[str, set[str]] = {}
+    for column in columns:
+        asked.setdefault(column.dataset, set()).add(column.protocol)
+    if all(len(protocols) == 1 for protocols in asked.values()):
+        return {}
+    found = sorted(set().union(*asked.values()), key=lambda name: rank_in(tuple(PROTOCOLS), name))
+    return {protocol: number for number, protocol in enumerate(found, 1)}
+
+
+def say_questions(columns: Sequence[Column], numbers: Mapping[str, int]) -> list[str]:
+    """Datasets by split and protocols, then where each protocol is written down."""
     asked: dict[tuple[str, str], set[str]] = {}
     for column in columns:
         asked.setdefault((column.dataset, column.split), set()).add(column.protocol)
-    places: list[str] = []
-    written: dict[str, dict[str, None]] = {}
+    datasets: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for dataset, split in sorted(asked, key=lambda key: (rank_in(tuple(DATASETS), key[0]), key[1])):
-        protocols = sorted(asked[dataset, split], key=lambda name: rank_in(tuple(PROTOCOLS), name))
-        known = DATASETS.get(dataset)
-        named = f"{known} ({dataset})" if known else dataset
-        places.append(f"{named}, split {split or 'not stated'}, protocol {' and '.join(protocols)}")
-        for protocol in protocols:
-            source = PROTOCOLS[protocol].source if protocol in PROTOCOLS else "written down nowhere"
-            written.setdefault(source, {})[protocol] = None
-    return [
-        f"Asked: {'; '.join(places)}.",
-        *(f"{' and '.join(protocols)}: {source}." for source, protocols in written.items()),
+        protocols = tuple(sorted(asked[dataset, split], key=lambda name: rank_in(tuple(PROTOCOLS), name)))
+        named = DATASETS.get(dataset, dataset)
+        named += f" ({dataset})" if named.lower() != dataset else ""
+        datasets.setdefault((split, protocols), []).append(named)
+    written: dict[str, list[str]] = {}
+    for protocol in dict.fromkeys(protocol for _, protocols in datasets for protocol in protocols):
+        mark = f"[{numbers[protocol]}] " if protocol in numbers else ""
+        source = PROTOCOLS[protocol].source if protocol in PROTOCOLS else "written down nowhere"
+        written.setdefault(source, []).append(mark + protocol)
+    places = [
+        f"{', '.join(names)}: split {split or 'not stated'}, protocol {' and '.join(protocols)}"
+        for (split, protocols), names in datasets.items()
     ]
+    return [f"{'; '.join(places)}.", *(f"{', '.join(names)}: {source}." for source, names in written.items())]
 
 
 def say_epochs(cells: Sequence[Cell], names: Mapping[str, str]) -> list[str]:
     """Pre-training epochs of every published number, methods of one length together."""
     said = _by_property(cells, names, lambda cell: cell.line.pretrain_epochs)
     parts = [
-        f"{epochs or 'not stated'}: {said[epochs]}"
+        (epochs or "not stated") + (f" ({said[epochs]})" if said[epochs] else "")
         for epochs in sorted(said, key=lambda epochs: (not epochs, rank_text(epochs)))
         if epochs not in ("random", "none")
     ]
-    return [f"Pre-training epochs. {'; '.join(parts)}."] if parts else []
+    return [f"Pre-training epochs: {'; '.join(parts)}."] if parts else []
 
 
 def say_reporters(cells: Sequence[Cell], names: Mapping[str, str]) -> list[str]:
     """Which published lines are the source's own and which it quotes."""
     said = _by_property(cells, names, lambda cell: cell.rows[0].reported)
-    return [" ".join(f"{REPORTERS[kind]}: {said[kind]}." for kind in REPORTED if kind in said)]
+    parts = [
+        REPORTERS[kind] + (f" ({said[kind]})" if said[kind] else "") for kind in REPORTED if kind in said
+    ]
+    return [f"Who measured: {'; '.join(parts)}."]
 
 
 def _by_property(
     cells: Sequence[Cell], names: Mapping[str, str], get: Callable[[Cell], str]
 ) -> dict[str, str]:
-    """Methods by a property of their numbers, with the datasets where it differs between them."""
+    """Methods by a property of their numbers, with the datasets where it differs; nothing where all agree."""
     datasets: dict[tuple[str, str], set[str]] = {}
     for cell in cells:
         datasets.setdefault((cell.line.method, get(cell)), set()).add(cell.column.dataset)
@@ -73,11 +89,10 @@ def _by_property(
     said: dict[str, list[str]] = {}
     for method, found in sorted(datasets, key=lambda key: (order.index(key[0]), key[1])):
         places = sorted(datasets[method, found], key=lambda name: rank_in(tuple(DATASETS), name))
-        where = f" ({', '.join(DATASETS.get(name, name) for name in places)})"
+        where = f" on {' and '.join(DATASETS.get(name, name) for name in places)}"
         shown = names.get(method, method_name(method)) + (where if ambiguous[method] > 1 else "")
         said.setdefault(found, []).append(shown)
-    whole = len(said) == 1 and len(order) > 1
-    return {found: "all" if whole else ", ".join(shown) for found, shown in said.items()}
+    return {found: "" if len(said) == 1 else ", ".join(shown) for found, shown in said.items()}
 
 
 def say_spreads(cells: Sequence[Cell]) -> list[str]:

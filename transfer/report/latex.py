@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -13,14 +14,13 @@ SYMBOLS: dict[str, str] = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    '"': r"\textquotedbl{}",
     **{character: "\\" + character for character in "&%$#_{}"},
     **{character: f"\\text{name}{{}}" for character, name in (("<", "less"), (">", "greater"), ("|", "bar"))},
     **{"±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "−": "$-$"},
     **{"↓": r"$\downarrow$", "↑": r"$\uparrow$"},
     **{"≤": r"$\leq$", "≥": r"$\geq$", "→": r"$\rightarrow$", "≈": r"$\approx$", "∞": r"$\infty$"},
     **{"µ": r"\textmu{}", "μ": r"\textmu{}", "°": r"\textdegree{}", "…": r"\dots{}"},
-    **{"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"\S{}", "–": "--", "—": "---"},
+    **{"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"\S{}", "–": r"\textendash{}", "—": r"\textemdash{}"},
     **{"“": "``", "”": "''", "‘": "`", "’": "'", "\u00a0": "~", "\u202f": "~"},
     **{"ß": r"\ss{}", "æ": r"\ae{}", "Æ": r"\AE{}", "ø": r"\o{}", "Ø": r"\O{}", "ł": r"\l{}", "Ł": r"\L{}"},
     **{"α": r"$\alpha$", "β": r"$\beta$", "ε": r"$\varepsilon$", "λ": r"$\lambda$", "σ": r"$\sigma$"},
@@ -29,7 +29,7 @@ ACCENTS = {  # combining character -> the command that sets it over a letter
     **{"\u0300": "`", "\u0301": "'", "\u0302": "^", "\u0303": "~", "\u0304": "=", "\u0306": "u"},
     **{"\u0307": ".", "\u0308": '"', "\u030a": "r", "\u030b": "H", "\u030c": "v", "\u0327": "c"},
 }
-WIDE = 8  # more columns than this are scaled to the line width
+SHRINK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # only what is too wide
 
 
 def to_latex(table: Table) -> str:
@@ -38,13 +38,12 @@ def to_latex(table: Table) -> str:
     if not table.sections:
         lines.append("% No rows.")
     for number, section in enumerate(table.sections, 1):
-        wide = len(section.head) + len(section.columns) > WIDE
         lines += [
             r"\begin{table}[htbp]",
-            r"\centering\small",
+            r"\centering\small\setlength{\belowcaptionskip}{6pt}",
             rf"\caption{{{escape(section.title)}.}}",
             rf"\label{{tab:{table.name}-{number}}}",
-            *([r"\resizebox{\linewidth}{!}{%"] if wide else []),
+            SHRINK,
             rf"\begin{{tabular}}{{{'l' * len(section.head)}{'r' * len(section.columns)}}}",
             r"\toprule",
             *_groups(section),
@@ -57,9 +56,9 @@ def to_latex(table: Table) -> str:
             cells = [*map(escape, record.identity), *(_cell(text.parts) for text in record.texts)]
             mark = r"\textit{%s}" if record.measured else "%s"
             lines.append(" & ".join(mark % cell if cell else "" for cell in cells) + r" \\")
-        lines += [r"\bottomrule", r"\end{tabular}" + ("}" if wide else "")]
+        lines += [r"\bottomrule", r"\end{tabular}}"]
         if section.notes:
-            lines += [r"\par\medskip\begin{minipage}{\linewidth}\footnotesize\raggedright"]
+            lines += [r"\par\smallskip\begin{minipage}{\linewidth}\footnotesize\raggedright"]
             lines += [rf"\noindent {escape(note)}\par" for note in section.notes]
             lines += [r"\end{minipage}"]
         lines += [r"\end{table}", ""]
@@ -68,7 +67,8 @@ def to_latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """Text that pdflatex prints as it is; what its fonts lack is printed as its code point, ``[U+4E2D]``."""
-    return "".join(map(_escape_character, " ".join(text.split())))
+    text = "".join(map(_escape_character, " ".join(text.split())))
+    return re.sub(r"(?<=[-?!])(?=[-`])", "{}", text)  # -- ?` and !` are other characters in TeX
 
 
 def _escape_character(character: str) -> str:

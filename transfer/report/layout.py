@@ -10,6 +10,7 @@ from pathlib import Path
 from transfer.report.appendix import (
     FIGURE_4,
     FIGURE_5,
+    IMAGE_SETS,
     NORMALISATION,
     TABLE_5,
     TABLE_6,
@@ -103,6 +104,7 @@ DATASETS: dict[str, str] = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
     "places365": "Places365",
+    **{dataset: name for dataset, (name, _) in IMAGE_SETS.items() if not dataset.startswith("cifar")},
     **{f"samples-{count}": f"{count} samples" for count in (256, 512, 1024, 2048)},
 }
 # Metrics side by side as papers order them; the others follow in the order of the metric table.

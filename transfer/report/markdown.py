@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from transfer.report.shown import Part, Record, Section, Table
@@ -25,7 +26,7 @@ def to_markdown(table: Table) -> str:
             label = [_escape(record.group) if record.group != above else ""] if grouped else []
             lines.append(_pipe_line([*label, *_line(section, record)]))
             above = record.group
-        lines += ["", *(f"- {_escape(note)}" for note in section.notes), ""]
+        lines += ["", *(f"- {_escape_start(_escape(note))}" for note in section.notes), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -45,6 +46,11 @@ def _escape(text: str) -> str:
     text = " ".join(text.split())
     text = "".join("\\" + character if character in SPECIAL else character for character in text)
     return text.replace("](", "]\\(").replace("][", "]\\[").replace("]:", "]\\:")
+
+
+def _escape_start(text: str) -> str:
+    """At the start of a list's item: no list, heading or task box of its own."""
+    return re.sub(r"^(?=[-+#=\[])|^(?P<number>\d+)(?=[.)])", lambda match: f"{match['number'] or ''}\\", text)
 
 
 def _pipe_line(cells: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from transfer.report.sections import Draft, Rules, Slot, factor, make_section, o
 from transfer.report.shown import Section, Table
 from transfer.report.variants import VARIANTS
 
-IDENTITY = ("pre-training", "network", "data", "epochs", "branch", "where")
+IDENTITY = ("pre-training", "network", "data", "epochs", "branch", "which")
 DIFFERENCES = ("MoCo ",)  # beginnings of sources whose tables print the difference to the supervised line
 Question = tuple[str, ...]
 
@@ -42,7 +42,7 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
             continue
         if not any(layout.take_published(cell) for found in layouts.values() for layout in found):
             home = _home_of_source(cell.line.source) or homes[cell.column.task]
-            others[home].setdefault(cell.line.source.partition(",")[0], []).append(cell)
+            others[home].setdefault(_split_source(cell.line.source)[0], []).append(cell)
     asked: dict[Question, list[list[Cell]]] = {}
     for sources in others.values():
         for group in sources.values():
@@ -138,7 +138,7 @@ class _Layout:
         source = " and ".join(sorted({cell.line.source for cell in cells}))
         lines = [
             f"{source}; {paper.marks}.",
-            *footnotes.say_questions(cell.column for cell in cells),
+            *footnotes.say_questions([cell.column for cell in cells], {}),
             *([] if by_length else footnotes.say_epochs(cells, self._names)),
             *footnotes.say_reporters(cells, self._names),
             *footnotes.say_spreads(cells),
@@ -151,14 +151,14 @@ class _Layout:
 
 
 def source_section(source: str, cells: Sequence[Cell]) -> Section:
-    """All numbers of one source (up to its first comma) that no paper's layout holds, measured ones below."""
+    """All numbers of one source that no paper's layout holds, measured lines below."""
     published = [cell for cell in cells if cell.line.published]
     columns = sorted({cell.column for cell in published}, key=_column_rank)
     slots = {_question(column): (i, 0) for i, column in enumerate(columns)}
     drafts: dict[tuple[str, ...], Draft] = {}
     for cell in published:
-        identity = (*_identity(cell.line), cell.line.source.partition(",")[2].strip())
-        key = (*identity, cell.line.backend, cell.line.selection)
+        identity = (*_identity(cell.line), _split_source(cell.line.source)[1])
+        key = (*identity, cell.line.selection)
         draft = drafts.setdefault(key, Draft(identity, cell.line.method, False))
         draft.put(slots[_question(cell.column)], cell)
     repeats: dict[tuple[Line, str], Draft] = {}
@@ -170,9 +170,10 @@ def source_section(source: str, cells: Sequence[Cell]) -> Section:
     ordered = order_drafts(list(drafts.values()))
     head, shared = factor(IDENTITY, ordered)
     measured, said = _letter(repeats, len(head))
+    numbers = footnotes.number_protocols(columns)
     lines = [
         *shared,
-        *footnotes.say_questions(columns),
+        *footnotes.say_questions(columns, numbers),
         *footnotes.say_reporters(published, {}),
         *footnotes.say_spreads(published),
         *footnotes.say_marks(published),
@@ -180,9 +181,9 @@ def source_section(source: str, cells: Sequence[Cell]) -> Section:
     ]
     networks = len({cell.line.arch for cell in published})
     rules = Rules(by_network=networks > 1, to_supervised=source.startswith(DIFFERENCES))
-    if rules.to_supervised:
+    if rules.to_supervised and {draft.method for draft in ordered} > {"supervised"}:
         lines.append("In parentheses: the difference to the supervised line.")
-    return make_section(source, head, _headings(columns), [*ordered, *measured], rules, lines)
+    return make_section(source, head, _headings(columns, numbers), [*ordered, *measured], rules, lines)
 
 
 def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
@@ -247,6 +248,12 @@ def _home_of_source(source: str) -> str | None:
     return next((name for name, plan in PLANS.items() if source.startswith(plan.sources)), None)
 
 
+def _split_source(source: str) -> tuple[str, str]:
+    """The table or page that a section shows, and which of its lines, as in ``README, mean of 5 trials``."""
+    whole, _, rest = source.partition(", ")
+    return (source, "") if rest.startswith("p. ") else (whole, rest)
+
+
 def _identity(line: Line) -> tuple[str, ...]:
     return (method_name(line.method), line.arch, line.pretrain_data, line.pretrain_epochs, line.branch)
 
@@ -258,20 +265,18 @@ def _question(column: Column) -> Question:
     return (column.task, column.dataset, column.split, protocol, column.metric)
 
 
-def _headings(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """Dataset over metric; the protocol or split joins the dataset where it has several of them."""
-    protocols: dict[tuple[str, str], set[tuple[str, str]]] = {}
+def _headings(columns: Sequence[Column], numbers: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Dataset over metric; the number of the protocol and the split join it where it has several."""
+    splits: dict[tuple[str, str], set[str]] = {}
     for column in columns:
-        protocols.setdefault((column.task, column.dataset), set()).add((column.protocol, column.split))
+        splits.setdefault((column.task, column.dataset), set()).add(column.split)
     headings = []
     for column in columns:
         group = DATASETS.get(column.dataset, column.dataset)
-        variants = protocols[column.task, column.dataset]
-        if len({protocol for protocol, _ in variants}) > 1:
-            known = PROTOCOLS.get(column.protocol)
-            group += f", {known.name if known else column.protocol}"
-        if len({split for _, split in variants}) > 1:
+        if len(splits[column.task, column.dataset]) > 1:
             group += f", {column.split}"
+        if column.protocol in numbers:
+            group += f" [{numbers[column.protocol]}]"
         headings.append((group, METRICS[column.metric].name))
     return headings
 

@@ -17,14 +17,11 @@ from pathlib import Path
 
 from omegaconf.errors import OmegaConfBaseException
 
-from transfer.report.build import render_results
-from transfer.report.render import write_files
+from transfer.report.command import main as make_tables
 from transfer.suite.backbones import prepare_backbones
 from transfer.suite.plan import is_done, load_suite, plan
 from transfer.suite.run import run_jobs
 from transfer.tasks import TASKS
-
-ROOT = Path(__file__).resolve().parent.parent.parent  # of the checkout, where results/ lies
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,11 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_failed = run_jobs(jobs)
         # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
         measured = [job.out / "results.csv" for job in planned if (job.out / "results.csv").exists()]
-        results = ROOT / "results"
-        files, page = render_results(results / "published.csv", measured, results / "notes.csv")
-        write_files(out / "tables", files)
-        write_files(out, {"report.html": page})
-        print(f"{out / 'tables'}: {len(files)} files written, and {out / 'report.html'}")
+        if make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) != 0:
+            return 2
     except (FileNotFoundError, ValueError, RuntimeError, OmegaConfBaseException) as error:
         print(f"suite: {error}", file=sys.stderr)
         return 2
