@@ -30,7 +30,7 @@ class Results:
 
 
 def render_results(published: Path, measured: Sequence[Path], notes: Path, curves: Path) -> Results:
-    """Tables, figures and page; ``curves`` is a folder. Raises as :func:`read_cells` or `read_curves` does."""
+    """Tables, figures and page; ``curves`` is a folder. Raises as both readers do."""
     from transfer.report.figures.draw import render_figures  # here, so that tables need no matplotlib
 
     cells, said = read_cells(published, measured), read_notes(notes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ Point = tuple[float, float]
 Anchor = Literal["left", "center", "right"]
 
 FAMILY = "DejaVu Sans"
+MISSING_GLYPH = r"Glyph \d+ .* missing from font"  # what matplotlib warns
 WIDTH = 720.0  # points of every sheet
 MARGIN = 16.0
 LINE_HEIGHT = 1.4  # of footnotes, in font sizes
@@ -185,8 +187,10 @@ def measure(text: str, size: float, bold: bool = False) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def _advance(character: str, bold: bool) -> float:
-    """Width of one character of a text of one point."""
-    return float(text_to_path.get_text_width_height_descent(character, font(100.0, bold), False)[0]) / 100
+    """Width of one character of a text of one point; of a box where the font lacks it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
+        return float(text_to_path.get_text_width_height_descent(character, font(100.0, bold), False)[0]) / 100
 
 
 def clean(text: str) -> str:

@@ -45,8 +45,10 @@ PLOTS = (
 )
 
 
-def draw_curves(name: str, points: Sequence[CurvePoint]) -> Sheet:
-    """The sheet of one file."""
+def draw_curves(name: str, points: Sequence[CurvePoint]) -> Sheet | None:
+    """The sheet of one file, or None where it has no line."""
+    if not points:
+        return None
     lines: dict[str, dict[str, list[CurvePoint]]] = defaultdict(lambda: defaultdict(list))
     for point in sorted(points, key=lambda p: (p.run, p.metric, p.step)):
         lines[point.metric][point.run].append(point)

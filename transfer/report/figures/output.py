@@ -20,13 +20,14 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from transfer.report.figures.canvas import measure
+from transfer.report.figures.canvas import MISSING_GLYPH, measure
 
 SETTINGS: dict[str, object] = {
     **{
         name: matplotlib.rcParamsDefault[name]
         for name in matplotlib.rcParamsDefault
-        if name.partition(".")[0] in ("svg", "pdf", "path", "lines", "text", "patch", "figure", "savefig")
+        if name.partition(".")[0]
+        in ("svg", "pdf", "path", "lines", "text", "patch", "figure", "savefig", "markers")
         or name in ("agg.path.chunksize", "axes.unicode_minus")
     },
     "svg.hashsalt": "transfer.report.figures",
@@ -45,7 +46,7 @@ def to_svg(figure: Figure) -> str:
     """The SVG document of a figure; elements with a gid keep it as their id."""
     title = str(figure.get_label())
     buffer = io.BytesIO()
-    with _settled():
+    with settled():
         FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
             buffer, metadata={"Creator": None, "Date": None, "Format": None, "Type": None}
         )
@@ -55,7 +56,7 @@ def to_svg(figure: Figure) -> str:
 def to_pdf(figure: Figure) -> bytes:
     """The PDF document of a figure."""
     buffer = io.BytesIO()
-    with _settled():
+    with settled():
         FigureCanvasPdf(figure).print_pdf(  # type: ignore[no-untyped-call]
             buffer,
             metadata={
@@ -69,10 +70,10 @@ def to_pdf(figure: Figure) -> bytes:
 
 
 @contextlib.contextmanager
-def _settled() -> Iterator[None]:
+def settled() -> Iterator[None]:
     """Our settings, whatever a matplotlibrc says; a character that the font lacks is drawn as a box."""
     with warnings.catch_warnings(), matplotlib.rc_context(SETTINGS):
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        warnings.filterwarnings("ignore", message=MISSING_GLYPH)
         yield
 
 
