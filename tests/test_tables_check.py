@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from transfer.report.command import RESULTS, main
-from transfer.report.rows import Row, write_rows
+from transfer.report.figures import draw
+from transfer.report.rows import Row, read_rows, write_rows
 
 ROW = Row(
     *("mec", "resnet18", "mini", "40", "ab" * 32, "online", "linear", "mini", "val", "linear-cached-lars"),
@@ -19,16 +20,25 @@ ROW = Row(
 )
 
 
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the published rows and of the notes, two measured seeds, and tables that agree with them."""
-    folder = tmp_path / "results"
-    (folder / "measured").mkdir(parents=True)
+    folder = tmp_path_factory.mktemp("prepared") / "results"
     for name in ("published.csv", "notes.csv"):
+        folder.mkdir(exist_ok=True)
         shutil.copy(RESULTS / name, folder / name)
     write_rows(folder / "measured" / "mini.csv", [ROW, replace(ROW, seed=1, value=46.0, wall_s=13.0)])
-    assert check(folder, "--out", folder / "tables") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(draw, "render_figures", lambda cells, curves: {})
+        assert check(folder) == 0
     return folder
+
+
+@pytest.fixture
+def results(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Such a folder to change. Figures are left out: they take the most time and have their own tests."""
+    monkeypatch.setattr(draw, "render_figures", lambda cells, curves: {})
+    return Path(shutil.copytree(prepared, tmp_path / "results"))
 
 
 def check(folder: Path, *words: object) -> int:
@@ -51,8 +61,11 @@ def line_of(path: Path, *words: str) -> int:
 
 
 def test_check_agrees_where_nothing_was_changed(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     assert check(results, "--check") == 0
-    assert "30 files agree with the rows" in capsys.readouterr().out
+    assert "tables: 30 files" in (said := capsys.readouterr().out)
+    assert "agree with the rows" in said
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*")} == before
 
 
 def test_a_changed_digit_in_the_published_rows_is_named_with_its_cell(
@@ -118,7 +131,7 @@ IN_TABLES = [
         "column 6 (ours MEC): '**74.5** |' or '**74.6** |'",
     ),
     ("linear.tex", r"MEC & \textbf{70.6}", "74.5", "74.4", "column 5 (MEC"),
-    ("semisup.md", "- Pre-training epochs. 800", "800", "801", "the rows give '- Pre-training epochs. 800"),
+    ("semisup.md", "- Pre-training epochs: 800", "800", "801", "the rows give '- Pre-training epochs: 800"),
 ]
 
 
@@ -149,6 +162,37 @@ def test_a_changed_note_and_a_missing_line_are_differences(
     capsys.readouterr()
     assert check(results, "--check") == 1
     assert f"{path}:6: expected published" in capsys.readouterr().err
+
+
+def test_missing_and_foreign_files_are_differences(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (results / "tables" / "extra.md").touch()
+    assert check(results, "--check") == 1
+    assert "extra.md: not a file of this project" in capsys.readouterr().err
+    (results / "tables" / "extra.md").unlink()
+    (results / "tables" / "knn.tex").unlink()
+    assert check(results, "--check") == 1
+    assert "knn.tex: missing" in capsys.readouterr().err
+
+
+def test_unusable_rows_stop_the_command_and_write_nothing(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change(results / "measured" / "mini.csv", 2, "45.2", "145.2")
+    assert check(results, "--out", tmp_path / "other" / "tables") == 2
+    assert "mini.csv:2: value: '145.2' lies outside 0..100 percent" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_collected_runs_give_the_same_tables(results: Path, tmp_path: Path) -> None:
+    rows = read_rows(results / "measured" / "mini.csv")
+    for row in rows:
+        write_rows(tmp_path / "runs" / f"seed{row.seed}" / "results.csv", [row])
+    assert main(["--collect", str(tmp_path / "runs"), "--into", str(tmp_path / "mini.csv")]) == 0
+    assert read_rows(tmp_path / "mini.csv") == rows
+    assert check(results, "--measured", tmp_path / "mini.csv", "--check") == 0
+    assert check(results, "--measured", tmp_path / "runs", "--check") == 0
+    with pytest.raises(SystemExit, match="2"):
+        main(["--collect", str(tmp_path / "runs")])
 
 
 def test_every_digit_of_a_measured_row_changes_the_tables(results: Path) -> None:
