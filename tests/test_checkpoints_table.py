@@ -172,14 +172,14 @@ def render() -> str:
         [
             BEGIN,
             "## Layouts",
-            "Each file was built with the names and the container of its code base, as a ResNet-18, and with "
-            "what such files carry besides. ✓: converted; res2 to res5 inside the framework's own model equal "
-            "torchvision's to 1e-5 of each stage's largest value; the file, read again, gives every tensor bit "
-            "by bit.",
+            "Each file was built with the names and the container of its code base, as a ResNet-18, and "
+            "with what such files carry besides. ✓: converted; res2 to res5 inside the framework's own model "
+            "equal torchvision's to 1e-5 of each stage's largest value; the file, read again, gives every "
+            "tensor bit by bit.",
             table(["file", "detected as", "branches, default first", *TO], list(layout_rows.values())),
             "## Networks",
-            "✓ as above; for detectron2 in FPN and, bottlenecks, in C4. —: refused, the framework has no such "
-            "network.",
+            "✓ as above; for detectron2 in FPN and, bottlenecks, in C4. —: refused, the framework has no "
+            "such network.",
             table(["network", *TARGETS], list(arch_rows.values())),
             "## Where the names were read",
             table(["file", "source"], evidence),
