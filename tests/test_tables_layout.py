@@ -71,6 +71,7 @@ def test_no_order_of_the_rows_changes_a_byte() -> None:
         for metric in ("top1", "top5")
         for seed in (0, 1)
     ]
+    measured += [imagenet(), imagenet(backbone_sha256="12" * 32), imagenet(protocol="linear-lars-mec")]
     expected = render(measured)
     for seed in range(3):
         shuffle = random.Random(seed).sample
@@ -151,6 +152,25 @@ def test_a_measured_number_shows_its_difference_and_whether_it_is_inside_the_pub
     ]
     assert (cells["published_value"], cells["published_std"]) == (("57", "0.2") if "(" in text else ("", ""))
     assert cells["inside_std"] == ("true" if "inside" in text else "false" if "outside" in text else "")
+
+
+def test_a_measured_layer_stands_in_its_place_of_the_cell_of_both_layers() -> None:
+    track = {"task": "mot", "dataset": "mot16", "split": "train", "n": 7, "backend": "unitrack"}
+    layer3 = of(imagenet(), "idf1", 72.4, protocol="unitrack-layer3", **track)
+    layer4 = of(imagenet(), "idf1", 75.5, protocol="unitrack-layer4", **track)
+    for rows, text in (
+        ([layer3, layer4], "72.4 (-0.3) / 75.5 (+0.5)"),  # MEC's Table 4: 72.7 / 75.0
+        ([layer4], "– / 75.5 (+0.5)"),
+        ([layer3], "72.4 (-0.3) / –"),
+    ):
+        assert f"| *{text}* |" in line(render(rows)["tracking.md"], "| measured | *MEC (a)*")
+
+
+def test_a_cell_with_fewer_seeds_than_others_is_marked_and_the_mark_explained() -> None:
+    rows = [MEC, replace(MEC, seed=1, value=46.0), RANDOM]
+    text = render(rows)["linear.md"].split("## Measured: ")[1]
+    assert line(text, "| *Random init.*").endswith("| *30.1 [27.3, 33.0]‡* |")
+    assert "- ‡: fewer seeds than other lines of the column." in text
 
 
 def test_ranks_follow_the_direction_and_ties_at_the_precision_shown() -> None:

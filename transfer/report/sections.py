@@ -21,6 +21,7 @@ from transfer.report.shown import (
 )
 
 Slot = tuple[int, int]  # column, and position in a cell that holds several numbers
+MISSING = "–"  # in a cell of several numbers, the one that is not there
 
 
 @dataclass
@@ -89,47 +90,59 @@ def make_section(
 
     Where published lines stand, only they are ranked, so that the marks are those of the published table.
     """
-    published = any(not draft.measured for draft in drafts)
     by_column: list[dict[Place, Cell]] = [{} for _ in columns]
     for i, draft in enumerate(drafts):
         for (column, position), cell in draft.numbers.items():
             by_column[column][i, position] = cell
-    bold: set[tuple[int, Place]] = set()
-    underlined: set[tuple[int, Place]] = set()
-    places: list[int] = []
-    for column, numbers in enumerate(by_column):
-        places.append(decimals(cell for cell in numbers.values() if cell.line.published))
-        ranked = {key: cell for key, cell in numbers.items() if cell.line.published == published}
-        networks: dict[str, dict[Place, Cell]] = {}
-        for place, cell in ranked.items():
-            networks.setdefault(cell.line.arch if rules.by_network else "", {})[place] = cell
-        for among in networks.values():
-            bold |= {(column, place) for place in bold_places(among, rules.bold, places[column])}
-            underlined |= {
-                (column, place) for place in underlined_places(among, rules.underline, places[column])
-            }
-    for i, draft in enumerate(drafts):
-        if rules.bold == "line" and draft.measured != published:
-            line = {(slot[0], slot[1]): cell for slot, cell in draft.numbers.items()}
-            bold |= {(slot[0], (i, slot[1])) for slot in bold_in_line(line, max(places, default=1))}
+    places = [decimals(cell for cell in numbers.values() if cell.line.published) for numbers in by_column]
+    widths = [1 + max((position for _, position in numbers), default=0) for numbers in by_column]
+    bold, underlined = _marks(drafts, by_column, places, rules)
     counterparts = _counterparts(drafts)
     entries: list[Entry] = []
     records: list[Record] = []
-    groups = _groups(drafts)
-    for i, draft in enumerate(drafts):
+    for i, (draft, group) in enumerate(zip(drafts, _groups(drafts), strict=True)):
         parts: dict[int, list[Part]] = {}
         for (column, position), cell in sorted(draft.numbers.items(), key=lambda item: item[0]):
-            entry = Entry(cell, _counterpart(cell, counterparts, (column, position)))
+            slot = (column, position)
+            entry = Entry(cell, _counterpart(cell, counterparts, slot))
             entries.append(entry)
             text = show(cell, places[column], rules.spread or draft.measured)
             text += show_difference(entry, places[column])
             if rules.to_supervised and not draft.measured:
-                text += _to_supervised(cell, counterparts, (column, position), places[column])
+                text += _to_supervised(cell, counterparts, slot, places[column])
+            if sum(other == column for other, _ in draft.numbers) < widths[column]:
+                text = " / ".join(text if k == position else MISSING for k in range(widths[column]))
             key = (column, (i, position))
             parts.setdefault(column, []).append(Part(text, key in bold, key in underlined))
         texts = tuple(Text(tuple(parts.get(column, ()))) for column in range(len(columns)))
-        records.append(Record(draft.identity, texts, draft.measured, groups[i]))
+        records.append(Record(draft.identity, texts, draft.measured, group))
     return Section(title, head, tuple(columns), tuple(records), tuple(notes), tuple(entries))
+
+
+Marks = set[tuple[int, Place]]
+
+
+def _marks(
+    drafts: Sequence[Draft], by_column: Sequence[Mapping[Place, Cell]], places: Sequence[int], rules: Rules
+) -> tuple[Marks, Marks]:
+    """Columns and places that are bold, and those that are underlined."""
+    published = any(not draft.measured for draft in drafts)
+    bold: Marks = set()
+    underlined: Marks = set()
+    for column, numbers in enumerate(by_column):
+        networks: dict[str, dict[Place, Cell]] = {}
+        for place, cell in numbers.items():
+            if cell.line.published == published:
+                networks.setdefault(cell.line.arch if rules.by_network else "", {})[place] = cell
+        for among in networks.values():
+            bold |= {(column, place) for place in bold_places(among, rules.bold, places[column])}
+            found = underlined_places(among, rules.underline, places[column])
+            underlined |= {(column, place) for place in found}
+    for i, draft in enumerate(drafts):
+        if rules.bold == "line" and draft.measured != published:
+            best = bold_in_line(draft.numbers, max(places, default=1))
+            bold |= {(column, (i, position)) for column, position in best}
+    return bold, underlined
 
 
 def _counterparts(drafts: Sequence[Draft]) -> Mapping[tuple[Slot, str], list[Cell]]:
