@@ -22,7 +22,9 @@ def run(tmp_path: Path) -> Path:
     """Two logged steps of a run, and one kNN result of its checkpoint of epoch 2."""
     folder = tmp_path / "runs" / "mini"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"optim": {"batch_size": 64}, "model": {"dim": 512}}))
+    (folder / "config.json").write_text(
+        json.dumps({"optim": {"batch_size": 64, "epochs": 2}, "model": {"dim": 512}})
+    )
     lines = [{"step": 62 * i, "epoch": float(i), "lr": 0.1, "step_s": 1.0, **FACTS} for i in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     knn = [
@@ -42,6 +44,7 @@ def test_collected_curves_are_what_the_run_logged(run: Path, tmp_path: Path) -> 
     assert found["coding_length", 62] == 0.5 * 0.03125 * 64 * (64 + 512) / 2
     assert found["knn_top1", 124] == 31.5
     assert ("step_s", 62) not in found
+    assert {p.source for p in points if p.metric == "loss"} == {"metrics.jsonl of a run of 2 epochs"}
     digest = hashlib.sha256((run / "config.json").read_bytes()).hexdigest()
     assert {p.config_sha256 for p in points if p.metric == "loss"} == {digest}
     assert [(p.source, p.hardware) for p in points if p.metric == "knn_top1"] == [
@@ -72,6 +75,12 @@ def test_the_command_collects(run: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "13 numbers" in capsys.readouterr().out
     assert make_tables(["--collect-curves", str(tmp_path), "--into", str(into)]) == 2
     assert "config.json: no such file" in capsys.readouterr().err
+
+
+def test_a_recipe_without_sizes_is_refused(run: Path, tmp_path: Path) -> None:
+    (run / "config.json").write_text('{"optim": {"batch_size": 64}}')
+    with pytest.raises(ValueError, match=r"config.json: expected a whole number model.dim"):
+        collect_curves(run, tmp_path / "mini.csv")
 
 
 def test_a_log_without_a_number_is_refused(run: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ LOGGED = {
     "effective_rank": "effective_rank",
     "lambda": "lambda",
 }
+SIZES = (("optim", "batch_size"), ("model", "dim"), ("optim", "epochs"))  # m, d and the run's length
 LARGEST_HEADER = 1 << 20
 KNN = "knn_top1"
 LENGTH = "coding_length"
@@ -66,14 +67,16 @@ def collect_curves(run: Path, into: Path) -> int:
             raise FileNotFoundError(f"{path}: no such file; is {run} a run folder of python -m pretrain?")
     config = json.loads(recipe.read_text(encoding="utf-8"))
     digest = hashlib.sha256(recipe.read_bytes()).hexdigest()
+    batch, dim, epochs = (_read_size(recipe, config, *key) for key in SIZES)
+    logged = f"metrics.jsonl of a run of {epochs} epochs"
     version = _tool_version(run / "backbone.safetensors")
     points = []
     for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), 1):
         facts = _read_facts(log, number, line)
         values = {metric: facts[key] for metric, key in LOGGED.items()}
-        values[LENGTH] = coding_length(facts["loss"], facts["lambda"], *_sizes(recipe, config))
+        values[LENGTH] = coding_length(facts["loss"], facts["lambda"], batch, dim)
         for metric, value in values.items():
-            source = "metrics.jsonl" if metric != LENGTH else "from loss and lambda in metrics.jsonl"
+            source = logged if metric != LENGTH else f"from loss and lambda in {logged}"
             points.append(
                 CurvePoint(
                     *(run.name, int(facts["step"]), facts["epoch"], metric, value),
@@ -143,12 +146,11 @@ def _read_facts(log: Path, number: int, line: str) -> dict[str, float]:
     return facts
 
 
-def _sizes(recipe: Path, config: Mapping[str, object]) -> tuple[int, int]:
-    """m and d of the objective."""
+def _read_size(recipe: Path, config: Mapping[str, object], group: str, name: str) -> int:
     try:
-        return int(config["optim"]["batch_size"]), int(config["model"]["dim"])  # type: ignore[index]
+        return int(config[group][name])  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{recipe}: expected optim.batch_size and model.dim, found none: {error}") from error
+        raise ValueError(f"{recipe}: expected a whole number {group}.{name}, found none: {error}") from error
 
 
 def _steps_per_epoch(log: Path, points: list[CurvePoint]) -> float:

@@ -79,7 +79,7 @@ def _notes(points: Sequence[CurvePoint], runs: Sequence[str]) -> list[str]:
     return [
         "; ".join(said) + ".",
         "Shaded: warm-up of λ, from an eighth of its value. A point is the batch of one step, unsmoothed."
-        + (f" Hardware: {', '.join(hardware)}." if hardware else ""),
+        + (f" Evaluated on {', '.join(hardware)}." if hardware else ""),
     ]
 
 
@@ -137,6 +137,7 @@ def _draw(
     for (run, colour, points), height in zip(shown, heights, strict=True):
         value = points[-1].value
         text = f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if plot.points else f"{value:.3f}"
+        text = text.replace("-", "\N{MINUS SIGN}")
         sheet.text(box.right + 6, height + 2.7, text, size=8, bold=True, colour=colour)
         if len(shown) > 1:
             sheet.text(box.right + 6, height + 11, fit(run, ROOM - 6, 6.5), size=6.5, colour=colour)

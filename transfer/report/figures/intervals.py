@@ -59,7 +59,7 @@ TITLES: dict[str, str] = {
     "pose": "Pose tracking",
 }
 BASELINES = ("random", "supervised")
-FAR = 1.0  # ranges of the others
+NEAR = 3.0  # points of percent: a baseline as near as this, or as the others' range is wide, is on the axis
 KINDS = {"t": "solid", "Wilson": "solid", "bootstrap": "dotted", STATED: "dashed"}  # first word of a kind
 GAP, COLUMNS = 28.0, 2
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP * (COLUMNS - 1)) / COLUMNS
@@ -227,16 +227,14 @@ def _scale(panel: Panel, start: float, end: float) -> Scale | None:
         return None
     inside = [c for c in known if not (c.line.published and c.line.method in BASELINES)]
     reach = [x for cell in (inside if len(inside) > 1 else known) for x in _reach(cell)]
-    width = max(reach) - min(reach)
-    near = [x for c in known for x in _reach(c) if min(reach) - FAR * width <= x <= max(reach) + FAR * width]
+    room = max(NEAR, max(reach) - min(reach))
+    reach += [x for c in known for x in _reach(c) if min(reach) - room <= x <= max(reach) + room]
     metric = METRICS[known[0].column.metric]
     highest = 100.0 if metric.unit == "percent" else float("inf")
     for intervals in (4, 3, 2, 1):
-        scale = nice_scale(
-            reach + near, start, end, intervals=intervals, lowest=metric.lowest, highest=highest
-        )
-        room = abs(end - start) / max(1, len(scale.ticks) - 1)
-        if all(measure(show_tick(tick), 6.5) + 6 <= room for tick in scale.ticks):
+        scale = nice_scale(reach, start, end, intervals=intervals, lowest=metric.lowest, highest=highest)
+        apart = abs(end - start) / max(1, len(scale.ticks) - 1)
+        if all(measure(show_tick(tick), 6.5) + 6 <= apart for tick in scale.ticks):
             break
     return scale
 

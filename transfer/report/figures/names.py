@@ -8,6 +8,7 @@ import re
 from transfer.report.aggregate import Cell
 from transfer.report.variants import VARIANTS
 
+METHODS_OF_THEIR_OWN = ("regulariser", "strategy")  # studies whose variants papers compare as methods
 TABLE_5 = "MEC (arXiv 2210.11464) Table 5("
 
 
@@ -38,6 +39,8 @@ def is_ours(method: str) -> bool:
 
 
 def is_ablation(cell: Cell) -> bool:
-    """Whether the number is of MEC's Table 5 or of another study of a setting, which has its own sheet."""
+    """Whether the number shows what a setting does, rather than what a method can do."""
     variant = VARIANTS.get(cell.line.method)
-    return (variant is not None and variant.value is not None) or cell.line.source.startswith(TABLE_5)
+    return (variant is not None and variant.study not in METHODS_OF_THEIR_OWN) or cell.line.source.startswith(
+        TABLE_5
+    )
