@@ -148,20 +148,45 @@ def test_a_changed_digit_in_a_table_is_named_with_its_cell(
     assert said in error
 
 
-def test_a_changed_note_and_a_missing_line_are_differences(
+def test_a_changed_note_is_named_with_its_line(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results / "notes.csv"
+    line = line_of(path, "means of 5 runs")
+    change(path, line, "5 runs", "6 runs")
+    assert check(results, "--check") == 1
+    said = capsys.readouterr().err
+    assert "detect.md:" in said
+    assert "6 runs" in said
+    assert f"from {path}:{line}" in said
+
+
+def test_missing_and_added_lines_are_named_with_the_rows_they_are_from(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(results / "notes.csv", line_of(results / "notes.csv", "means of 5 runs"), "5 runs", "6 runs")
-    assert check(results, "--check") == 1
-    assert "detect.md:" in (said := capsys.readouterr().err)
-    assert "6 runs" in said
-    assert check(results) == 0
     path = results / "tables" / "linear.csv"
-    lines = path.read_text().splitlines(keepends=True)
+    original = path.read_text()
+    lines = original.splitlines(keepends=True)
     path.write_text("".join([*lines[:5], *lines[6:]]))
-    capsys.readouterr()
     assert check(results, "--check") == 1
-    assert f"{path}:6: expected published" in capsys.readouterr().err
+    assert f"{path}: line 6 is missing: published" in (said := capsys.readouterr().err)
+    assert f"from {results}/published.csv:" in said
+    path.write_text(original + lines[5].replace(",mec-linear,", ",mec-linear-2,"))
+    assert check(results, "--check") == 1
+    assert f"{path}:{len(lines) + 1}: published" in (said := capsys.readouterr().err)
+    assert "no row gives this line" in said
+
+
+def test_a_row_that_moves_to_another_table_is_named_as_the_likely_cause(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results / "published.csv"
+    line = line_of(path, "mec-order-3", "Table 5(e), p. 8")
+    change(path, line, "Table 5(e), p. 8", "Table 6(e), p. 8")
+    assert check(results, "--check") == 1
+    said = capsys.readouterr().err
+    assert "ablations.csv" in said
+    assert "no row gives this line" in said
+    assert "perhaps from " in said
+    assert f"{path}:{line} (column source: 'MEC (arXiv 2210.11464) Table 6(e), p. 8')" in said
 
 
 def test_missing_and_foreign_files_are_differences(results: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         page_path = args.page or beside / "report.html"
         if args.check:
             inputs = [args.published, *measured]
-            return _check(args.out, beside / "figures", page_path, results, inputs)
+            return _check(args.out, beside / "figures", page_path, results, inputs, args.notes)
         write_files(args.out, results.tables)
         write_files(beside / "figures", results.figures)
         write_files(page_path.parent, {page_path.name: results.page})
@@ -80,13 +80,15 @@ def _measured(given: Sequence[Path] | None) -> list[Path]:
     return [path for path in found if not path.name.endswith(SUFFIX)]
 
 
-def _check(out: Path, figures: Path, page: Path, results: Results, inputs: Sequence[Path]) -> int:
+def _check(
+    out: Path, figures: Path, page: Path, results: Results, inputs: Sequence[Path], notes: Path
+) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_files(folder / "tables", results.tables)
         write_files(folder / "figures", results.figures)
         difference = (
-            first_difference(folder / "tables", out, inputs)
+            first_difference(folder / "tables", out, inputs, notes)
             or first_difference(folder / "figures", figures)
             or page_difference(page, results.page)
         )
