@@ -261,6 +261,17 @@ def test_a_long_name_is_shortened_to_its_room() -> None:
     assert any(text.startswith("mmm") and text.endswith("…") and len(text) < 30 for text in texts(svg))
 
 
+def test_a_crowd_is_cut_and_the_figure_says_so() -> None:
+    rows = [
+        measured_row(i / 100, method=f"m{i}", pretrain_epochs=e) for i in range(900) for e in ("10", "20")
+    ]
+    drawn = draw_figures(to_cells([], rows))
+    found = texts(to_svg(drawn["intervals-linear"]))
+    assert {"and 1740 more in the tables", "m899, 10 ep."} <= set(found)
+    assert "m0, 10 ep." not in found
+    assert any("18 of 900 lines, the best" in text for text in texts(to_svg(drawn["epochs"])))
+
+
 def test_figures_of_nothing_are_none() -> None:
     assert draw_figures([]) == {}
 

@@ -8,7 +8,7 @@ kind what the interval is. A number that could not be measured keeps its line an
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ GAP, COLUMNS = 28.0, 2
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP * (COLUMNS - 1)) / COLUMNS
 LABEL_WIDTH, VALUE_WIDTH = 128.0, 34.0
 HEAD, ROW, FOOT = 32.0, 12.5, 30.0
-REASON = 46  # characters of a failure
+MOST_LINES, MOST_PANELS = 60, 60  # drawn; the tables have all
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,17 @@ class Panel:
     title: str
     subtitle: str
     cells: tuple[Cell, ...]  # best first, those without a number last
+    more: int = 0  # lines that are not drawn
+
+    @property
+    def rows(self) -> int:
+        """Lines that it takes."""
+        return len(self.cells) + (self.more > 0)
 
     @property
     def height(self) -> float:
         """Room it takes."""
-        return HEAD + ROW * len(self.cells) + FOOT
+        return HEAD + ROW * self.rows + FOOT
 
 
 def draw_intervals(cells: Sequence[Cell]) -> dict[str, Sheet]:
@@ -121,7 +127,11 @@ def _panel(cells: Sequence[Cell]) -> Panel:
     unit = " in %" if metric.unit == "percent" else ""
     better = "" if metric.higher_is_better else ", lower is better"
     subtitle = f"{metric.name}{unit}{better} · {column.split or 'no split'} · {named}"
-    return Panel(DATASETS.get(column.dataset, column.dataset), subtitle, tuple(sorted(cells, key=_cell_rank)))
+    ordered = tuple(sorted(cells, key=_cell_rank))
+    more = len(ordered) - MOST_LINES
+    return Panel(
+        DATASETS.get(column.dataset, column.dataset), subtitle, ordered[:MOST_LINES], more if more > 0 else 0
+    )
 
 
 def _panel_rank(panel: Panel) -> tuple[object, ...]:
@@ -159,8 +169,9 @@ def label_lines(cells: Sequence[Cell]) -> list[str]:
             f"{p} ep." if p.isdecimal() else p for p in parts if p not in ("", "random", "none", "unknown")
         ]
         labels.append(", ".join([method_name(cell.line.method), *parts]))
+    counts = Counter(labels)
     for i, cell in enumerate(cells):
-        if labels.count(labels[i]) > 1:
+        if counts[labels[i]] > 1:
             line = cell.line
             labels[i] += (
                 f" [{short_source(line.source, table=False) if line.published else line.backbone_sha256[:8]}]"
@@ -171,6 +182,11 @@ def label_lines(cells: Sequence[Cell]) -> list[str]:
 def _draw(title: str, panels: Sequence[Panel]) -> Sheet:
     kinds = sorted({cell.spread.kind for panel in panels for cell in panel.cells if cell.spread})
     notes = _notes(kinds)
+    if len(panels) > MOST_PANELS:
+        notes.append(
+            f"{len(panels) - MOST_PANELS} more panels are not drawn; their numbers stand in the tables."
+        )
+        panels = panels[:MOST_PANELS]
     tops, bottoms = [], [54.0] * COLUMNS
     for panel in panels:
         column = bottoms.index(min(bottoms))
@@ -207,7 +223,7 @@ def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
     sheet.text(left, top + 14, fit(panel.title, PANEL_WIDTH, 9, True), size=9, bold=True)
     sheet.text(left, top + 25, fit(panel.subtitle, PANEL_WIDTH, 7), size=7, colour=QUIET)
     first = top + HEAD + ROW / 2
-    bottom = top + HEAD + ROW * len(panel.cells)
+    bottom = top + HEAD + ROW * panel.rows
     scale = _scale(panel, left + LABEL_WIDTH + 6, right - VALUE_WIDTH - 6)
     if scale:
         for tick in scale.ticks:
@@ -216,6 +232,9 @@ def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
             sheet.line([(x, top + HEAD), (x, bottom)], colour=GRID, width=0.7, gid=gid)
             sheet.text(x, bottom + 10, show_tick(tick), size=6.5, colour=QUIET, anchor="center")
     sheet.line([(left, bottom), (right, bottom)], colour=FAINT, width=0.7)
+    if panel.more:
+        y = first + ROW * len(panel.cells) + 2.8
+        sheet.text(left, y, f"and {panel.more} more in the tables", size=7, colour=QUIET)
     for i, (cell, label) in enumerate(zip(panel.cells, label_lines(panel.cells), strict=True)):
         _draw_line(sheet, cell, label, scale, (left, right, first + ROW * i))
 

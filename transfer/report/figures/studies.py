@@ -29,6 +29,7 @@ from transfer.report.variants import STUDIES, VARIANTS
 OURS = "MEC (arXiv 2210.11464)"
 TOP, GAP = 56.0, 26.0
 SYMBOLS = {"distortion": "ε² / d", "batch": "images", "momentum": "m", "order": "terms"}
+MOST_PANELS, MOST_LINES = 12, 18  # drawn; the tables have all
 Place = tuple[Column, str]
 
 
@@ -54,7 +55,10 @@ def draw_epochs(cells: Sequence[Cell]) -> Sheet | None:
     places = sorted((p for p in panels if panels[p]), key=_place_rank)
     if not places:
         return None
+    places, left_out = places[:MOST_PANELS], len(places) - MOST_PANELS
     notes = ["Horizontal axes are logarithmic. Rings: published numbers; discs: measured here."]
+    if left_out > 0:
+        notes.append(f"{left_out} more panels are not drawn; their numbers stand in the tables.")
     width, height, per_row = (WIDTH - 2 * MARGIN - GAP) / 2, 190.0, 2
     rows = -(-len(places) // per_row)
     bottom = TOP + rows * (HEAD + height + FOOT)
@@ -74,6 +78,8 @@ def draw_epochs(cells: Sequence[Cell]) -> Sheet | None:
 
 
 def _draw_length(sheet: Sheet, box: Box, place: Place, lines: Sequence[Sequence[Cell]]) -> None:
+    ranked = sorted(lines, key=_line_rank)
+    lines = ranked[:MOST_LINES]
     series = [
         Series(
             method_name(group[0].line.method),
@@ -85,7 +91,10 @@ def _draw_length(sheet: Sheet, box: Box, place: Place, lines: Sequence[Sequence[
     x, y = _scales(box, series)
     lengths = sorted({int(c.line.pretrain_epochs) for group in lines for c in group})
     ticks = [(x(math.log2(n)), str(n)) for n in lengths]
-    draw_frame(sheet, box, *_titles(place), y, ticks, "epochs of pre-training", cell_id(lines[0][0]))
+    title, subtitle = _titles(place)
+    if len(ranked) > MOST_LINES:
+        subtitle += f" · {MOST_LINES} of {len(ranked)} lines, the best"
+    draw_frame(sheet, box, title, subtitle, y, ticks, "epochs of pre-training", cell_id(lines[0][0]))
     draw_series(sheet, series, x, y)
     label_ends(sheet, box, series, x, y)
 
@@ -196,6 +205,12 @@ def _place_rank(place: Place) -> tuple[object, ...]:
     datasets = list(DATASETS)
     known = datasets.index(column.dataset) if column.dataset in datasets else len(datasets)
     return (not source, known, column.task != "linear", source, str(column))
+
+
+def _line_rank(group: Sequence[Cell]) -> tuple[object, ...]:
+    """Ours first, then the best at their greatest length."""
+    last = max(group, key=_length)
+    return (not is_ours(last.line.method), -(last.value or 0.0), str(last.line))
 
 
 def _length(cell: Cell) -> tuple[int, str]:
