@@ -23,7 +23,7 @@ from transfer.report.curves import CurvePoint
 from transfer.report.figures.curves import draw_curves
 from transfer.report.figures.draw import draw_figures
 from transfer.report.figures.intervals import MAIN, build_panels, draw_intervals
-from transfer.report.figures.names import cell_id
+from transfer.report.figures.names import cell_id, label_lines
 from transfer.report.figures.output import to_svg
 from transfer.report.figures.radar import draw_radar
 from transfer.report.figures.spokes import AXES, build_spokes
@@ -176,6 +176,13 @@ def test_a_panel_of_failures_alone_has_no_axis() -> None:
     (cell,) = to_cells([], [measured_row(None, status="not-run: no data")])
     svg = to_svg(draw_intervals([cell])["intervals-linear"].figure)
     assert (ticks(svg, cell_id(cell)), "not-run: no data" in texts(svg)) == ({}, True)
+
+
+def test_every_line_of_a_panel_has_a_label_of_its_own(cells: list[Cell]) -> None:
+    for task, groups in MAIN.items():
+        for panel in build_panels([c for c in cells if c.column.task == task], groups):
+            labels = label_lines(panel.cells)
+            assert len(set(labels)) == len(labels), panel.subtitle
 
 
 def test_numbers_of_different_protocols_never_share_a_panel(cells: list[Cell]) -> None:

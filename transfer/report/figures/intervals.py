@@ -8,7 +8,7 @@ kind what the interval is. A number that could not be measured keeps its line an
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,9 +27,9 @@ from transfer.report.figures.canvas import (
     measure,
     notes_height,
 )
-from transfer.report.figures.names import cell_id, is_ablation, is_ours, short_source
+from transfer.report.figures.names import cell_id, is_ablation, is_ours, label_lines
 from transfer.report.figures.scale import Scale, nice_scale, show_tick
-from transfer.report.layout import DATASETS, METHODS, method_name
+from transfer.report.layout import DATASETS, METHODS
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS
 
@@ -63,7 +63,7 @@ NEAR = 3.0  # points of percent: a baseline as near as this, or as the others' r
 KINDS = {"t": "solid", "Wilson": "solid", "bootstrap": "dotted", STATED: "dashed"}  # first word of a kind
 GAP, COLUMNS = 28.0, 2
 PANEL_WIDTH = (WIDTH - 2 * MARGIN - GAP * (COLUMNS - 1)) / COLUMNS
-LABEL_WIDTH, VALUE_WIDTH = 128.0, 34.0
+LABEL_WIDTH, VALUE_WIDTH = 146.0, 34.0
 HEAD, ROW, FOOT = 32.0, 12.5, 30.0
 MOST_LINES, MOST_PANELS = 60, 60  # drawn; the tables have all
 
@@ -153,30 +153,6 @@ def _cell_rank(cell: Cell) -> tuple[object, ...]:
 
 def _rank(order: Mapping[str, object], name: str) -> tuple[int, str]:
     return (list(order).index(name) if name in order else len(order), name)
-
-
-def label_lines(cells: Sequence[Cell]) -> list[str]:
-    """A name for each line: the method, and what tells it from the others of the panel."""
-    differing = [
-        name
-        for name in ("pretrain_epochs", "arch", "pretrain_data", "branch", "backend", "selection")
-        if len({getattr(c.line, name) for c in cells if c.line.method not in ("random", "supervised")}) > 1
-    ]
-    labels = []
-    for cell in cells:
-        parts = [str(getattr(cell.line, name)) for name in differing]
-        parts = [
-            f"{p} ep." if p.isdecimal() else p for p in parts if p not in ("", "random", "none", "unknown")
-        ]
-        labels.append(", ".join([method_name(cell.line.method), *parts]))
-    counts = Counter(labels)
-    for i, cell in enumerate(cells):
-        if counts[labels[i]] > 1:
-            line = cell.line
-            labels[i] += (
-                f" [{short_source(line.source, table=False) if line.published else line.backbone_sha256[:8]}]"
-            )
-    return labels
 
 
 def _draw(title: str, panels: Sequence[Panel]) -> Sheet:

@@ -1,11 +1,14 @@
-"""Identifiers of drawn numbers, and short names of sources."""
+"""Identifiers and labels of drawn numbers, and short names of sources."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 from transfer.report.aggregate import Cell
+from transfer.report.layout import method_name
 from transfer.report.variants import VARIANTS
 
 METHODS_OF_THEIR_OWN = ("regulariser", "strategy")  # studies whose variants papers compare as methods
@@ -44,3 +47,38 @@ def is_ablation(cell: Cell) -> bool:
     return (variant is not None and variant.study not in METHODS_OF_THEIR_OWN) or cell.line.source.startswith(
         TABLE_5
     )
+
+
+def label_lines(cells: Sequence[Cell]) -> list[str]:
+    """A name for each line: the method, and what tells it from the others of the panel."""
+    differing = [
+        name
+        for name in ("pretrain_epochs", "arch", "pretrain_data", "branch", "backend", "selection")
+        if len({getattr(c.line, name) for c in cells if c.line.method not in ("random", "supervised")}) > 1
+    ]
+    labels = []
+    for cell in cells:
+        parts = [str(getattr(cell.line, name)) for name in differing]
+        parts = [
+            f"{p} ep." if p.isdecimal() else p for p in parts if p not in ("", "random", "none", "unknown")
+        ]
+        labels.append(", ".join([method_name(cell.line.method), *parts]))
+    for tell in (_tell_source, _tell_remark):
+        counts = Counter(labels)
+        labels = [
+            f"{label} [{tell(cell)}]" if counts[label] > 1 and tell(cell) else label
+            for label, cell in zip(labels, cells, strict=True)
+        ]
+    return labels
+
+
+def _tell_source(cell: Cell) -> str:
+    line = cell.line
+    if not line.published:
+        return line.backbone_sha256[:8]
+    return "" if "README" in line.source else short_source(line.source, table=False)
+
+
+def _tell_remark(cell: Cell) -> str:
+    """What a source's name ends with: ``released checkpoint``."""
+    return cell.line.source.rpartition("), ")[2] if cell.line.published and "), " in cell.line.source else ""

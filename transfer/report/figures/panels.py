@@ -80,12 +80,11 @@ def draw_frame(
     sheet.text(middle, box.bottom + 20.5, x_name, size=7, colour=QUIET, anchor="center")
 
 
-def draw_series(sheet: Sheet, series: Sequence[Series], x: Sequence[Scale] | Scale, y: Scale) -> None:
+def draw_series(sheet: Sheet, series: Sequence[Series], x: Scale, y: Scale) -> None:
     """Lines and points, ours last and on top."""
-    scale = x if isinstance(x, Scale) else x[0]
     for line in sorted(series, key=lambda s: s.ours):
         colour = ACCENT if line.ours else MUTED
-        points: list[Point] = [(scale(mark.x), y(mark.value)) for mark in line.marks]
+        points: list[Point] = [(x(mark.x), y(mark.value)) for mark in line.marks]
         sheet.line(points, colour=colour, width=1.8 if line.ours else 1.0)
         for mark, (px, py) in zip(line.marks, points, strict=True):
             if mark.low is not None and mark.high is not None:
