@@ -35,7 +35,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
         "trackeval",
     ),
     "mini": ("numpy", "pillow", "scikit-image", "scikit-learn"),  # building the bundled set
-    "report": (),  # the tables need Python alone
+    "report": ("pandas", "pandera", "matplotlib", "jinja2"),
 }
 
 # Code that fails where a package is installed but does not work: two overlapping boxes, of which
