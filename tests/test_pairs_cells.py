@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from report_rows import MEC, of
 from scipy import stats
 
 from transfer.report.aggregate import to_cells
+from transfer.report.footnotes import say_pairs
 from transfer.report.items import ItemKey, Items, item_key, name_items
 from transfer.report.pairs import Pair, pairs
 from transfer.report.resampling import paired_bootstrap
@@ -116,3 +118,24 @@ def test_no_order_of_the_rows_changes_a_comparison() -> None:
     expected = pairs(to_cells([], rows))
     for seed in range(5):
         assert pairs(to_cells([], random.Random(seed).sample(rows, len(rows)))) == expected
+
+
+def test_a_section_says_the_difference_of_its_lines_by_the_test_that_applies() -> None:
+    """20 images, of which 3 speak for one and 13 for the other: p = 2 * P(X <= 3 | 16, 1/2)."""
+    names = [f"{i}.png" for i in range(20)]
+    first = [1] * 2 + [1] * 3 + [0] * 15
+    second = [1] * 2 + [0] * 3 + [1] * 13 + [0] * 2
+    rows = [
+        replace(MEC, method=method, backbone_sha256=sha * 64, n=20, value=5.0 * sum(hits), seed=0)
+        for method, sha, hits in (("random", "a", first), ("mec", "b", second))
+    ]
+    items = {item_key(row): name_items(names, hits) for row, hits in zip(rows, (first, second), strict=True)}
+    p = 2 * sum(math.comb(16, k) for k in range(4)) / 2**16
+    (said,) = say_pairs(to_cells([], rows, items))
+    assert "MEC minus Random init. +50.0 [" in said
+    assert f"p = {p:.3f}, n = 20)" in said
+    (unpaired,) = say_pairs(to_cells([], rows))
+    assert "Wilson, 20 and 20 items unpaired" in unpaired
+    assert say_pairs(to_cells([], rows[:1])) == []  # a single line has nothing to be compared with
+    many = [replace(rows[0], backbone_sha256=f"{i:064x}") for i in range(5)]
+    assert say_pairs(to_cells([], many)) == []  # ten differences are a table of their own

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from transfer.report.aggregate import Cell, Column, Line
 from transfer.report.layout import DATASETS, Note, method_name, method_rank, rank_in, rank_text
+from transfer.report.pairs import pairs
 from transfer.report.papers import REPRODUCES
 from transfer.report.protocols import PROTOCOLS
-from transfer.report.rows import REPORTED
+from transfer.report.rows import METRICS, REPORTED
 from transfer.report.shown import FEWER_SEEDS, SELECTED_ON_TEST, published_std
+
+MOST_PAIRED = 4  # lines of a section whose differences are said; more have too many
 
 NOT_COMPARABLE = (
     "Compare within this section only. These numbers are not comparable with published ones, which come "
@@ -122,6 +125,33 @@ def say_intervals(cells: Sequence[Cell]) -> list[str]:
         counts = sorted({len(cell.rows) for cell in cells if cell.std is not None})
         said.append(f"±: sample standard deviation over {' or '.join(map(str, counts))} seeds.")
     return said
+
+
+def say_pairs(cells: Sequence[Cell]) -> list[str]:
+    """Differences between the measured lines of a section, where these are few, and their noise."""
+    lines = {cell.line for cell in cells}
+    if not 1 < len(lines) <= MOST_PAIRED:
+        return []
+    several = len({line.method for line in lines}) < len(lines)
+
+    def name(line: Line) -> str:
+        return method_name(line.method) + (f" {line.backbone_sha256[:8]}" if several else "")
+
+    # The later line minus the earlier one, as they stand in the table.
+    ordered = sorted(cells, key=lambda cell: (method_rank(cell.line.method), str(cell.line)))
+    said = []
+    for pair in pairs(ordered):
+        found = pair.comparison
+        p = pair.holm_p
+        tail = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+        said.append(
+            f"{METRICS[pair.column.metric].name}: {name(pair.second)} minus {name(pair.first)} "
+            f"{found.difference:+.1f} [{found.low:.1f}, {found.high:.1f}] ({found.test}{tail}, n = {found.n})"
+        )
+    if not said:
+        return []
+    holm = ", p adjusted by Holm within a column" if len(lines) > 2 else ""
+    return [f"Differences, 95 % interval{holm}: {'; '.join(said)}."]
 
 
 def say_budget(cells: Sequence[Cell]) -> str:

@@ -210,6 +210,7 @@ def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
         footnotes.say_budget(cells),
         *footnotes.say_notes(cells, notes),
         *footnotes.say_intervals(cells),
+        *footnotes.say_pairs(cells),
         *footnotes.say_marks(cells),
     ]
     title = f"Measured: {column.dataset}, split {column.split or 'not reached'}, protocol {column.protocol}"
