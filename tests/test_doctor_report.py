@@ -91,7 +91,7 @@ def test_without_any_package_every_task_says_what_it_lacks(bare: Path, tmp_path:
     done = run_doctor(bare, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if "cannot run" in line}
-    assert set(lines) == set(NEEDS) - {"report"}
+    assert set(lines) == set(NEEDS)
     assert "mmtrack not installed" in lines["mot"]
     assert "mmtrack" not in lines["knn"]
     assert "data/mini/mot (mot)" in done.stdout
