@@ -6,7 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from transfer.report.command import main
+try:
+    from transfer.report.command import main
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"make_tables: {error.name} is not installed. Next, in the checkout: pip install --group report "
+        "(pip 25.1 or newer; no torch is needed)"
+    )
 
 if __name__ == "__main__":
     sys.exit(main())
