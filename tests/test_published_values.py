@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from transfer.report.aggregate import find_results
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import REPORTED, Row, read_placed_rows, read_rows
 from transfer.report.variants import STUDIES, VARIANTS
@@ -451,7 +452,7 @@ def test_published_top5_and_ap_are_ordered(published: list[Row]) -> None:
 
 
 def test_every_committed_row_is_sound_and_names_no_absolute_path() -> None:
-    for path in sorted(RESULTS_DIR.glob("measured/*.csv")):
+    for path in find_results(RESULTS_DIR / "measured"):
         for place, row in read_placed_rows(path):
             words = row.source.replace("=", " ").split()
             assert not [word for word in words if word.startswith("/")], f"{place}: {row.source}"

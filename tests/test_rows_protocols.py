@@ -9,6 +9,7 @@ import pytest
 
 from transfer.classify.knn import Config
 from transfer.evaluate import check_protocol
+from transfer.report.aggregate import find_results
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import read_rows
 
@@ -26,7 +27,7 @@ def of_configs() -> dict[str, str]:
 
 
 def of_rows() -> set[str]:
-    paths = [ROOT / "results/published.csv", *(ROOT / "results/measured").glob("*.csv")]
+    paths = [ROOT / "results/published.csv", *find_results(ROOT / "results/measured")]
     return {row.protocol for path in paths for row in read_rows(path)}
 
 
