@@ -117,25 +117,6 @@ def test_both_of_detectron2s_detectors_prove_a_bottleneck(tmp_path: Path) -> Non
     }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arch", ["resnet34", "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2"]
-)
-@pytest.mark.parametrize(
-    "target", [pytest.param(name, marks=NEEDS[name]) for name in TARGETS if name != "mmtrack-sot"]
-)
-def test_every_arch_converts_where_the_framework_has_it(tmp_path: Path, target: str, arch: str) -> None:
-    path, out = contract(tmp_path / "b.safetensors", arch), tmp_path / f"o{TARGETS[target].suffixes[0]}"
-    if target == "mmcv" and arch.startswith("wide"):
-        with pytest.raises(ValueError, match="get wider only together with groups"):
-            convert(path, out, target)
-        return
-    assert convert(path, out, target).proof
-    back = load_source(out)
-    assert back.info.arch == arch
-    assert all(torch.equal(back.state[key], value) for key, value in trained(arch).items())
-
-
 def leave_out(rule: str, rules: dict[str, str]) -> dict[str, str]:
     return {here: there for here, there in rules.items() if here != rule}
 
