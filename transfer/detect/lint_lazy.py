@@ -20,7 +20,7 @@ from transfer.detect.lint_yaml import (
     weights_findings,
 )
 from transfer.findings import Finding, Weights
-from transfer.protocol import framework_network, off_ratio, pixel_findings, published_schedule
+from transfer.lint_reference import framework_network, off_ratio, pixel_findings, published_schedule
 
 SUFFIXES = (".yaml", ".yml")  # of a file that is written: detectron2 dumps a LazyConfig as YAML
 FORMAT_KEYS = ("image_format", "input_format")

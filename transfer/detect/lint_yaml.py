@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.findings import Finding, Weights
-from transfer.protocol import (
+from transfer.lint_reference import (
     BATCH,
     PUBLISHED_NORM,
     RATE,

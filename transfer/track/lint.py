@@ -17,7 +17,7 @@ from typing import Any
 
 from transfer.backbone.architecture import Arch
 from transfer.findings import REMOVE, Finding, Weights
-from transfer.protocol import BATCH, RATE, framework_network, off_ratio
+from transfer.lint_reference import BATCH, RATE, framework_network, off_ratio
 from transfer.track.lint_nodes import backbones, mappings, put
 from transfer.track.lint_pixels import pixel_findings_of
 from transfer.track.lint_weights import weights_findings

@@ -6,7 +6,7 @@ from typing import Any
 
 from transfer.backbone.contract import BackboneInfo
 from transfer.findings import Finding
-from transfer.protocol import pixel_findings
+from transfer.lint_reference import pixel_findings
 from transfer.track.backbone import image_norm
 
 STEPS = ("Normalize", "SeqNormalize")
