@@ -63,8 +63,21 @@ def network(arch: str, seed: int, fc: nn.Module | None = None) -> nn.Module:
 
 
 def backbone_state(arch: str, seed: int) -> dict[str, Tensor]:
-    """torchvision's names without ``fc``: what reading the branch with this seed must give."""
-    return dict(network(arch, seed).state_dict())
+    """torchvision's names without ``fc``: what reading the branch with this seed must give.
+
+    An arch that ends in ``-w16`` gets the first quarter of each tensor's channels.
+    """
+    state = network(arch.removesuffix("-w16"), seed).state_dict()
+    return (
+        {key: first_quarter(value) for key, value in state.items()} if arch.endswith("-w16") else dict(state)
+    )
+
+
+def first_quarter(tensor: Tensor) -> Tensor:
+    """The first quarter of output and input channels; the three of images and step counters stay."""
+    if tensor.ndim == 4 and tensor.shape[1] > 3:
+        tensor = tensor[:, : tensor.shape[1] // 4]
+    return tensor[: len(tensor) // 4].clone() if tensor.ndim else tensor
 
 
 def features(arch: str) -> int:

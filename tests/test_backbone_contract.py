@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 from pretrain.config import Config, DataConfig, ModelConfig
 from pretrain.export import write_backbone as write_pretrained
 from pretrain.network import MEC
-from transfer.backbone.architecture import ARCHS, empty_resnet, stage_features
+from transfer.backbone.architecture import (
+    ARCHS,
+    FEATURE_DIMS,
+    empty_resnet,
+    expected_shapes,
+    infer_arch,
+    stage_features,
+)
 from transfer.backbone.contract import BackboneInfo, build_resnet, read_backbone, write_backbone
 from transfer.backbone.load import write_random
 
@@ -85,7 +92,7 @@ def test_what_is_not_a_contract_file_is_refused(random18: Path, tmp_path: Path) 
         read_backbone(headless)
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet18-cifar", "resnet50"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet18-cifar", "resnet18-cifar-w16", "resnet50"])
 @pytest.mark.parametrize("branch", ["online", "target"])
 def test_pretraining_writes_what_transfer_reads(tmp_path: Path, arch: str, branch: str) -> None:
     """The two packages share no code, only this file: names, shapes and header must agree."""
@@ -107,8 +114,41 @@ def test_pretraining_writes_what_transfer_reads(tmp_path: Path, arch: str, branc
     torch.testing.assert_close(build_resnet(backbone)(images), encoder(images))
 
 
-def test_every_arch_builds() -> None:
+def test_every_arch_builds_and_is_told_from_its_shapes() -> None:
     for arch in ARCHS:
-        assert "fc.weight" not in empty_resnet(arch).state_dict()
+        with torch.device("meta"):
+            state = empty_resnet(arch).state_dict()
+        assert "fc.weight" not in state
+        assert infer_arch(state) == arch
     with pytest.raises(ValueError, match="unknown; known: resnet18"):
         empty_resnet("vgg")
+
+
+def test_the_narrow_network_is_the_cifar_one_with_a_quarter_of_the_channels() -> None:
+    wide, narrow = expected_shapes("resnet18-cifar"), expected_shapes("resnet18-cifar-w16")
+    assert list(narrow) == list(wide)  # torchvision's names, in its order
+    for key, (*channels, height, width) in ((k, s) for k, s in wide.items() if len(s) == 4):
+        quarter = tuple(n if n == 3 else n // 4 for n in channels)  # three are the image's
+        assert narrow[key] == (*quarter, height, width)
+    assert all(narrow[key] == (shape[0] // 4,) for key, shape in wide.items() if len(shape) == 1)
+    assert FEATURE_DIMS["resnet18-cifar-w16"] == 128
+    model = empty_resnet("resnet18-cifar-w16").eval()
+    sizes = [tuple(stage.shape) for stage in stage_features(model, torch.zeros(2, 3, 32, 32)).values()]
+    assert sizes == [(2, 16, 32, 32), (2, 32, 16, 16), (2, 64, 8, 8), (2, 128, 4, 4)]
+
+
+def test_the_narrow_network_starts_as_torchvision_starts_a_resnet() -> None:
+    for key, tensor in empty_resnet("resnet18-cifar-w16").state_dict().items():
+        if tensor.ndim == 4:  # He et al. 2015, fan-out: variance 2 / (output channels x kernel area)
+            fan_out = tensor.shape[0] * tensor.shape[2] * tensor.shape[3]
+            assert tensor.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.15), key
+        elif tensor.ndim == 1:
+            assert tensor.unique().item() == (1 if key.endswith(("weight", "running_var")) else 0), key
+
+
+def test_a_width_between_the_two_is_no_arch() -> None:
+    state = {key: torch.empty(shape) for key, shape in expected_shapes("resnet18-cifar").items()}
+    state["conv1.weight"] = torch.empty(32, 3, 3, 3)
+    state["layer1.0.conv2.weight"] = torch.empty(32, 32, 3, 3)
+    with pytest.raises(ValueError, match=r"1 groups of 32 channels .* stem of \(32, 3, 3, 3\)"):
+        infer_arch(state)

@@ -228,8 +228,9 @@ def test_what_cannot_be_an_output_is_refused(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*:ImportWarning")
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
-def test_cifar_stem_is_refused_by_every_framework_but_torchvision(tmp_path: Path) -> None:
-    path = contract(tmp_path / "b.safetensors", "resnet18-cifar")
+@pytest.mark.parametrize("arch", ["resnet18-cifar", "resnet18-cifar-w16"])
+def test_cifar_stem_is_refused_by_every_framework_but_torchvision(tmp_path: Path, arch: str) -> None:
+    path = contract(tmp_path / "b.safetensors", arch)
     for name in ("detectron2", "mmcv", "timm"):
         with pytest.raises(ValueError, match=r"stem|7x7"):
             convert(path, tmp_path / f"x{TARGETS[name].suffixes[0]}", name)

@@ -59,7 +59,11 @@ DETECTED = {  # fixture -> layout, where the two are not called the same
     "detectron2-trained-c4": "detectron2",
 }
 ABSENT = {  # (target, arch) -> what the refusal says
-    **{(target, "resnet18-cifar"): "7x7" for target in ("detectron2", "mmcv", "timm")},
+    **{
+        (target, arch): "7x7"
+        for target in ("detectron2", "mmcv", "timm")
+        for arch in ("resnet18-cifar", "resnet18-cifar-w16")
+    },
     **{("mmcv", arch): "get wider only together with groups" for arch in ARCHS if arch.startswith("wide")},
     **{("mmtrack-sot", arch): "is a resnet50 only" for arch in ARCHS if arch != "resnet50"},
 }

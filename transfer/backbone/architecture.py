@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
 
 STAGES = ("res2", "res3", "res4", "res5")  # outputs of layer1..layer4, strides 4, 8, 16, 32
 
@@ -22,6 +23,8 @@ class Arch:
         groups: of the 3x3 convolution of a bottleneck (He et al. 2015: 1; Xie et al. 2017: 32 or 64).
         width: channels per group of that convolution in the first stage.
         builder: torchvision's function.
+        base: channels of the stem; the stages have one, two, four and eight times as many, bottlenecks four
+            times these. Below 64 only in ours: a network that two CPU cores can pre-train.
         cifar_stem: a 3x3 stem of stride 1 and no max pooling (MEC App. B) instead of 7x7, stride 2.
     """
 
@@ -30,6 +33,7 @@ class Arch:
     builder: str
     groups: int = 1
     width: int = 64
+    base: int = 64
     cifar_stem: bool = False
 
     @property
@@ -40,8 +44,8 @@ class Arch:
     @property
     def channels(self) -> tuple[int, int, int, int]:
         """Channels of res2 to res5."""
-        factor = 4 if self.bottleneck else 1
-        return (64 * factor, 128 * factor, 256 * factor, 512 * factor)
+        first = self.base * (4 if self.bottleneck else 1)
+        return (first, 2 * first, 4 * first, 8 * first)
 
 
 ARCHS: dict[str, Arch] = {
@@ -56,6 +60,7 @@ ARCHS: dict[str, Arch] = {
     "wide_resnet50_2": Arch(50, (3, 4, 6, 3), "wide_resnet50_2", width=128),
     "wide_resnet101_2": Arch(101, (3, 4, 23, 3), "wide_resnet101_2", width=128),
     "resnet18-cifar": Arch(18, (2, 2, 2, 2), "resnet18", cifar_stem=True),
+    "resnet18-cifar-w16": Arch(18, (2, 2, 2, 2), "resnet18", width=16, base=16, cifar_stem=True),
 }
 FEATURE_DIMS = {name: arch.channels[-1] for name, arch in ARCHS.items()}
 
@@ -68,13 +73,32 @@ def empty_resnet(arch: str) -> nn.Module:
     """
     if arch not in ARCHS:
         raise ValueError(f"arch {arch!r} is unknown; known: {', '.join(ARCHS)}")
-    model = getattr(torchvision.models, ARCHS[arch].builder)(weights=None)
+    shape = ARCHS[arch]
+    model = getattr(torchvision.models, shape.builder)(weights=None)
     model.fc = nn.Identity()
-    if ARCHS[arch].cifar_stem:
-        model.conv1 = nn.Conv2d(3, 64, kernel_size=3, stride=1, padding=1, bias=False)
+    if shape.base != 64:
+        _narrow(model, shape)
+    if shape.cifar_stem:
+        model.conv1 = nn.Conv2d(3, shape.base, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
     return model  # type: ignore[no-any-return]
+
+
+def _narrow(model: torchvision.models.ResNet, arch: Arch) -> None:
+    """Rebuild the stages of a ResNet with basic blocks for another number of stem channels.
+
+    torchvision fixes that number at 64, so its own stage builder runs again, and its initialisation. The
+    stem's convolution is left to the caller.
+    """
+    model.inplanes = arch.base
+    model.bn1 = nn.BatchNorm2d(arch.base)
+    for index, (channels, blocks) in enumerate(zip(arch.channels, arch.blocks, strict=True)):
+        layer = model._make_layer(BasicBlock, channels, blocks, stride=1 if index == 0 else 2)
+        for module in layer.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        setattr(model, f"layer{index + 1}", layer)
 
 
 @lru_cache
@@ -113,8 +137,9 @@ def infer_arch(state: dict[str, Tensor]) -> str:
     bottleneck = "layer1.0.conv3.weight" in state
     width, groups = conv.shape[1], conv.shape[0] // conv.shape[1]
     for name, arch in ARCHS.items():
-        shape = (arch.blocks, arch.bottleneck, arch.width, arch.groups, 3 if arch.cifar_stem else 7)
-        if (blocks, bottleneck, width, groups, stem.shape[2]) == shape and stem.shape[0] == 64:
+        kernel = 3 if arch.cifar_stem else 7
+        shape = (arch.blocks, arch.bottleneck, arch.width, arch.groups, arch.base, kernel)
+        if (blocks, bottleneck, width, groups, stem.shape[0], stem.shape[2]) == shape:
             return name
     raise ValueError(
         f"no supported ResNet has {blocks} blocks of {'three' if bottleneck else 'two'} convolutions, "
