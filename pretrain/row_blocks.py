@@ -1,0 +1,57 @@
+"""Matrices split by rows over the ranks, and the two operations that the objective needs of them.
+
+An ``(n, k)`` matrix is n rows of which each rank holds ``World.sizes(n)[rank]``, in rank order. A run of
+one process holds whole matrices; then these are the plain operations, and nothing is communicated.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pretrain.collective import World
+
+
+def transpose(rows: Tensor, num_rows: int, world: World) -> Tensor:
+    """This rank's rows of X^T from its rows of X.
+
+    Args:
+        rows: ``(n_r, k)``, this rank's rows of X.
+        num_rows: n, X's rows of all ranks together.
+
+    Returns:
+        ``(k_r, n)``, a view that is not contiguous.
+    """
+    if world.size == 1:
+        return rows.T
+    num_columns = rows.shape[1]
+    sent = torch.cat([block.flatten() for block in rows.split(world.sizes(num_columns), dim=1)])
+    # What arrives from the ranks in turn is X's rows from first to last, this rank's columns of each.
+    width = world.sizes(num_columns)[world.rank]
+    columns = rows.new_empty(num_rows, width)
+    dist.all_to_all_single(
+        columns.view(-1),
+        sent,
+        [size * width for size in world.sizes(num_rows)],
+        [len(rows) * size for size in world.sizes(num_columns)],
+    )
+    return columns.T
+
+
+def add_product(total: Tensor, x: Tensor, y: Tensor, world: World) -> Tensor:
+    """Add this rank's rows of X Y to ``total``, in place.
+
+    Every rank broadcasts its rows of Y in turn, so that a rank holds its share of Y and one other's.
+
+    Args:
+        total: ``(n_r, n)``.
+        x, y: ``(n_r, n)``, this rank's rows of two square matrices; y contiguous.
+    """
+    if world.size == 1:
+        return total.addmm_(x, y)
+    for rank, columns in enumerate(x.split(world.sizes(x.shape[1]), dim=1)):
+        block = y if rank == world.rank else y.new_empty(columns.shape[1], y.shape[1])
+        dist.broadcast(block, rank)
+        total.addmm_(columns, block)
+    return total
