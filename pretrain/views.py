@@ -1,111 +1,229 @@
-"""Two-view augmentation: crops per image where it is decoded, everything else per batch.
+"""Crops to views: flip, colour jitter, greyscale, blur, solarisation, normalisation.
 
-Each image draws its own parameters, so the distributions are those of torchvision's per-image
-transforms (the order of the four colour operations is drawn once per batch). Batch operations run
-wherever the batch lies, CPU or GPU. Shapes: images ``(B, 3, H, W)``, float32 in 0..1 unless said.
+Every parameter is drawn on the CPU for each image of the whole batch, as a function of a seed, and is
+then applied wherever the crops lie. So a view depends on neither the device's random state nor
+on how the batch is split over ranks. The distributions are those of torchvision's per-image transforms;
+the order of the four colour operations is drawn once for each view of a batch.
+
+Images are ``(B, 3, H, W)``; the operations work in place on float32 in 0..255.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from pretrain.config import ViewsConfig
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 GRAY = (0.299, 0.587, 0.114)  # ITU-R 601 luma
-BLUR_SIGMA = (0.1, 2.0)  # at 224 px; scaled with the view size
+BLUR_SIGMA = (0.1, 2.0)  # pixels at 224 px; scaled with the view's size
+BLUR_RADIUS = 11  # pixels at 224 px: the field's kernel of 23
+CACHE = 2**18  # bytes of float32 images that a core works on at a time
 
 
-class TwoCrops:
-    """One image ``(3, H, W)`` uint8 to two random resized crops ``(2, 3, S, S)`` uint8."""
+@dataclass(frozen=True)
+class Draws:
+    """What happens to each image of a batch; every field but ``order`` is ``(B,)`` on the CPU."""
 
-    def __init__(self, config: ViewsConfig) -> None:
-        self.crop = v2.RandomResizedCrop(
-            config.size,
-            scale=tuple(config.crop_scale),
-            interpolation=InterpolationMode.BICUBIC if config.size >= 96 else InterpolationMode.BILINEAR,
-            antialias=True,
-        )
+    flip: Tensor  # bool
+    brightness: Tensor  # factor; 1 changes nothing
+    contrast: Tensor  # factor
+    saturation: Tensor  # factor
+    hue: Tensor  # turns, -0.5..0.5
+    gray: Tensor  # bool
+    sigma: Tensor  # of the blur, pixels; 0: none
+    solarize: Tensor  # bool
+    order: tuple[int, ...]  # of brightness, contrast, saturation, hue
 
-    def __call__(self, image: Tensor) -> Tensor:
-        return torch.stack([self.crop(image), self.crop(image)])
+    def __getitem__(self, rows: slice | Tensor) -> Draws:
+        """The draws of some of the images."""
+        tensors = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "order"}
+        return Draws(**tensors, order=self.order)
 
 
-def augment(crops: Tensor, config: ViewsConfig, view: int) -> Tensor:
-    """Crops ``(B, 3, S, S)`` uint8 to normalised float32 views; ``view`` is 0 or 1."""
-    x = crops.float() / 255
-    x = torch.where(_draw(x, 0.5), x.flip(3), x)
-    x = torch.where(_draw(x, config.jitter_p), color_jitter(x, *config.jitter), x)
-    x = torch.where(_draw(x, config.gray_p), grayscale(x), x)
-    if config.blur_p[view] > 0:
-        x = torch.where(_draw(x, config.blur_p[view]), gaussian_blur(x), x)
-    if config.solarize_p[view] > 0:
-        x = torch.where(_draw(x, config.solarize_p[view]), torch.where(x >= 0.5, 1 - x, x), x)
+def mix(*parts: int) -> int:
+    """A seed of 63 bits from integers, as unrelated as a hash for neighbouring ones."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def augment(
+    crops: Sequence[Tensor], config: ViewsConfig, seed: int, rows: slice, batch_size: int
+) -> list[Tensor]:
+    """The views of this rank's rows of a batch: view 0, view 1, then the small ones.
+
+    Args:
+        crops: ``(B, 2, 3, S, S)`` uint8 and, where the recipe has small crops, ``(B, n, 3, s, s)``.
+        seed: of this step; the same on every rank.
+        rows: which rows of the batch the crops are.
+        batch_size: rows of the whole batch.
+
+    Returns:
+        Normalised float32 ``(B, 3, H, W)`` each, channels last, on the crops' device. Small crops get
+        the blur and the solarisation of view 0.
+    """
+    images = [part[:, i] for part in crops for i in range(part.shape[1])]
+    return [
+        apply(view, draw(config, view.shape[-1], i if i < 2 else 0, mix(seed, i), batch_size)[rows])
+        for i, view in enumerate(images)
+    ]
+
+
+def draw(config: ViewsConfig, size: int, view: int, seed: int, batch_size: int) -> Draws:
+    """Every image's parameters for one view of ``size`` pixels; ``view`` (0 or 1) picks the probabilities."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(batch_size, generator=generator)
+
+    def happens(probability: float) -> Tensor:
+        return torch.rand(batch_size, generator=generator) < probability
+
+    jittered = happens(config.jitter_p)
+    factors = [
+        torch.where(jittered, uniform(max(0.0, 1 - strength), 1 + strength), 1.0)
+        for strength in config.jitter[:3]
+    ]
+    hue = config.jitter[3]
+    scale = size / 224
+    return Draws(
+        flip=happens(0.5),
+        brightness=factors[0],
+        contrast=factors[1],
+        saturation=factors[2],
+        hue=torch.where(jittered, uniform(-hue, hue), 0.0),
+        gray=happens(config.gray_p),
+        sigma=torch.where(happens(config.blur_p[view]), scale * uniform(*BLUR_SIGMA), 0.0),
+        solarize=happens(config.solarize_p[view]),
+        order=tuple(torch.randperm(4, generator=generator).tolist()),
+    )
+
+
+def apply(crops: Tensor, draws: Draws) -> Tensor:
+    """Crops ``(B, 3, H, W)`` uint8 to normalised float32 views, channels last.
+
+    On a GPU the whole batch goes through every operation that any image drew. On a CPU a few images
+    at a time, which drew the same operations, go through these while they stay in the cache.
+    """
+    views = torch.empty(crops.shape, device=crops.device, memory_format=torch.channels_last)
+    if crops.device.type == "cpu":
+        for rows in _alike(draws, max(1, CACHE // (4 * crops[0].numel()))):
+            x = _transform(crops[rows].float(), draws[rows])
+            for row, image in zip(rows.tolist(), x, strict=True):
+                views[row].copy_(image)
+    else:
+        views.copy_(_transform(crops.float(), draws))
+    return views
+
+
+def _transform(x: Tensor, draws: Draws) -> Tensor:
+    if draws.flip.any():
+        x = _choose(draws.flip, x.flip(3), x)
+    for operation in draws.order:
+        if operation == 0 and (draws.brightness != 1).any():
+            adjust_brightness(x, draws.brightness)
+        elif operation == 1 and (draws.contrast != 1).any():
+            adjust_contrast(x, draws.contrast)
+        elif operation == 2 and (draws.saturation != 1).any():
+            adjust_saturation(x, draws.saturation)
+        elif operation == 3 and draws.hue.any():
+            shift_hue(x, draws.hue)
+    if draws.gray.all():
+        x = luma(x)  # one channel until normalisation
+    elif draws.gray.any():
+        x = _choose(draws.gray, luma(x), x)
+    if draws.sigma.any():
+        x = gaussian_blur(x, draws.sigma)
+    if draws.solarize.any():
+        x = _choose(draws.solarize, torch.minimum(x, 255 - x), x)
     mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) for c in (MEAN, STD))
-    return (x - mean) / std
+    return (x - 255 * mean) / (255 * std)
 
 
-def color_jitter(x: Tensor, brightness: float, contrast: float, saturation: float, hue: float) -> Tensor:
-    """Brightness, contrast, saturation and hue, each image with its own factors, in a random order."""
-    factors = [_uniform(x, max(0.0, 1 - s), 1 + s) for s in (brightness, contrast, saturation)]
-    shift = _uniform(x, -hue, hue)
-    for operation in torch.randperm(4).tolist():
-        if operation == 0:
-            x = (x * factors[0]).clamp(0, 1)
-        elif operation == 1:
-            mean = grayscale(x).mean((1, 2, 3), keepdim=True)
-            x = torch.lerp(mean, x, factors[1]).clamp(0, 1)
-        elif operation == 2:
-            x = torch.lerp(grayscale(x), x, factors[2]).clamp(0, 1)
-        elif hue > 0:
-            x = shift_hue(x, shift)
-    return x
+def adjust_brightness(x: Tensor, factor: Tensor) -> None:
+    """Scale by ``factor`` ``(B,)``, in place."""
+    x.mul_(_column(factor, x)).clamp_(0, 255)
 
 
-def grayscale(x: Tensor) -> Tensor:
-    """Luma in all three channels."""
-    weights = torch.tensor(GRAY, device=x.device).view(1, 3, 1, 1)
-    return (x * weights).sum(1, keepdim=True).expand_as(x)
+def adjust_contrast(x: Tensor, factor: Tensor) -> None:
+    """Away from (above 1) or towards the mean luma, in place."""
+    factor = _column(factor, x)
+    mean = luma(x).mean((1, 2, 3), keepdim=True)
+    x.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 255)
 
 
-def shift_hue(x: Tensor, shift: Tensor) -> Tensor:
-    """Rotate the hue of HSV by ``shift`` turns, ``(B, 1, 1, 1)`` in -0.5..0.5."""
-    value, argmax = x.max(1)
-    chroma = value - x.min(1).values
-    safe = torch.where(chroma > 0, chroma, torch.ones_like(chroma))
+def adjust_saturation(x: Tensor, factor: Tensor) -> None:
+    """Away from (above 1) or towards each pixel's luma, in place."""
+    factor = _column(factor, x)
+    gray = luma(x).mul_(1 - factor)
+    x.mul_(factor).add_(gray).clamp_(0, 255)
+
+
+def shift_hue(x: Tensor, shift: Tensor) -> None:
+    """Rotate the hue of HSV by ``shift`` ``(B,)`` turns, -0.5..0.5, in place.
+
+    Each channel is low + chroma * T(hue - peak), where T is a trapezoid of period one turn and the
+    channels peak at 0, 1/3 and 2/3. Rotating is reading the trapezoids elsewhere; nothing is gathered.
+    """
     r, g, b = x.unbind(1)
-    hue = torch.stack([((g - b) / safe) % 6, (b - r) / safe + 2, (r - g) / safe + 4], 1)
-    hue = hue.gather(1, argmax.unsqueeze(1)).squeeze(1) / 6  # in turns
-    hue = (hue + shift.squeeze(1)) * 6
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=x.device).view(1, 3, 1, 1)
-    k = (offsets + hue.unsqueeze(1)) % 6
-    return value.unsqueeze(1) - chroma.unsqueeze(1) * torch.minimum(k, 4 - k).clamp(0, 1)
+    high = torch.maximum(torch.maximum(r, g), b)
+    low = torch.minimum(torch.minimum(r, g), b)
+    chroma = high - low
+    sixths = torch.where(high == g, (b - r).add_(chroma, alpha=2), (r - g).sub_(chroma, alpha=2))
+    sixths = torch.where(high == r, g - b, sixths)
+    hue = sixths.div_(chroma.clamp_min(1e-3).mul_(6)).unsqueeze(1)  # where chroma is 0, hue is 0
+    hue.add_(_column(shift, x))
+    hue.sub_(hue.round())
+    peaks = torch.tensor([0.0, 1 / 3, -1 / 3], device=x.device).view(1, 3, 1, 1)
+    trapezoid = (hue - peaks).abs_().sub_(0.5).abs_().mul_(6).clamp_(1, 2)  # one too high
+    torch.mul(trapezoid, chroma.unsqueeze(1), out=x)
+    x.add_((low - chroma).unsqueeze(1))
 
 
-def gaussian_blur(x: Tensor) -> Tensor:
-    """Blur each image with its own sigma, drawn from 0.1..2.0 pixels at 224 px and scaled with the size."""
-    batch, channels, height, width = x.shape
-    scale = width / 224
-    radius = max(1, math.ceil(2.5 * BLUR_SIGMA[1] * scale))
-    sigma = _uniform(x, *BLUR_SIGMA).view(batch, 1) * scale
-    offsets = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
-    flat = F.pad(x, [radius] * 4, mode="reflect").reshape(1, batch * channels, height + 2 * radius, -1)
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=batch * channels)
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=batch * channels)
-    return flat.view(batch, channels, height, width)
+def luma(x: Tensor) -> Tensor:
+    """ITU-R 601 luma, ``(B, 1, H, W)``."""
+    r, g, b = x[:, :1], x[:, 1:2], x[:, 2:]
+    gray: Tensor = (r * GRAY[0]).add_(g, alpha=GRAY[1]).add_(b, alpha=GRAY[2])
+    return gray
 
 
-def _uniform(x: Tensor, low: float, high: float) -> Tensor:
-    return torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(low, high)
+def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
+    """Blur each image with its own ``sigma`` ``(B,)`` in pixels, 0 for none; edges are reflected.
+
+    Both passes are products with a banded matrix, one per image: at these sizes faster than
+    convolutions of one channel, on CPU and GPU.
+    """
+    size = x.shape[-1]
+    radius = max(1, round(BLUR_RADIUS * size / 224))
+    offsets = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(1e-3).unsqueeze(1)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True)).to(x.device)
+    reflected = F.pad(torch.eye(size, device=x.device).unsqueeze(0), (radius, radius), mode="reflect")
+    band = F.conv1d(reflected.transpose(0, 1), kernel.unsqueeze(1)).transpose(0, 1).unsqueeze(1)
+    blurred: Tensor = band.transpose(2, 3) @ (x @ band)
+    return blurred
 
 
-def _draw(x: Tensor, probability: float) -> Tensor:
-    return torch.rand(len(x), 1, 1, 1, device=x.device) < probability
+def _choose(mask: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
+    return x if mask.all() else torch.where(_column(mask, x), x, otherwise)
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    return values.to(x.device, non_blocking=True).view(-1, 1, 1, 1)
+
+
+def _alike(draws: Draws, largest: int) -> list[Tensor]:
+    """Rows in groups of at most ``largest`` whose images go through the same operations."""
+    jittered = (draws.brightness != 1) | (draws.contrast != 1) | (draws.saturation != 1) | (draws.hue != 0)
+    kind = torch.zeros(len(jittered), dtype=torch.int64)
+    for happens in (draws.flip, jittered, draws.gray, draws.sigma > 0, draws.solarize):
+        kind = 2 * kind + happens
+    alike = [(kind == k).nonzero().flatten() for k in sorted(set(kind.tolist()))]
+    return [rows[i : i + largest] for rows in alike for i in range(0, len(rows), largest)]
