@@ -117,7 +117,7 @@ def coding_length(
 
 
 def paper_coding_length(loss: float, lam: float, batch_size: int, dim: int) -> float:
-    """mu log det(I + C) of Eq. 1, or its series, as the mean over the pairs, from :func:`mec_loss`'s value."""
+    """mu log det(I + C) of Eq. 1, or its series (the mean over the pairs), from the value of mec_loss."""
     return -loss * lam * batch_size * (batch_size + dim) / 2
 
 

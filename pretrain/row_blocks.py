@@ -26,7 +26,7 @@ def transpose(rows: Tensor, num_rows: int, world: World) -> Tensor:
     if world.size == 1:
         return rows.T
     num_columns = rows.shape[1]
-    sent = torch.cat([block.flatten() for block in rows.split(world.sizes(num_columns), dim=1)])
+    sent = torch.cat([block.flatten() for block in rows.tensor_split(world.size, dim=1)])
     # What arrives from the ranks in turn is X's rows from first to last, this rank's columns of each.
     width = world.sizes(num_columns)[world.rank]
     columns = rows.new_empty(num_rows, width)
@@ -50,7 +50,7 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, world: World) -> Tensor:
     """
     if world.size == 1:
         return total.addmm_(x, y)
-    for rank, columns in enumerate(x.split(world.sizes(x.shape[1]), dim=1)):
+    for rank, columns in enumerate(x.tensor_split(world.size, dim=1)):
         block = y if rank == world.rank else y.new_empty(columns.shape[1], y.shape[1])
         dist.broadcast(block, rank)
         total.addmm_(columns, block)
