@@ -137,7 +137,7 @@ def spectral_norm(
     iteration is four products of a matrix with a vector and two sums over the ranks.
     """
     m = len(p) if batch_size is None else batch_size
-    p, z = _accumulation_dtype(p), _accumulation_dtype(z)
+    p, z = at_least_float32(p), at_least_float32(z)
     # Not a vector of ones: embeddings that a batch-norm has centred nearly cancel in it.
     start = torch.randn(m, generator=torch.Generator().manual_seed(0))
     v = start[world.share(m)].to(p)
@@ -166,6 +166,11 @@ def effective_rank(z: Tensor) -> float:
     return float(torch.exp(torch.special.entr(share).sum()))
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x as float32 where it is narrower; sums of half-precision products are not to be trusted."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def _coding_length(
     p: Tensor, z: Tensor, whole_z: Tensor, lam: float, order: int, m: int, world: World
 ) -> Tensor:
@@ -178,7 +183,7 @@ def _coding_length(
         )
     if not torch.is_grad_enabled():
         p, z = p.detach(), z.detach()  # or gradients would be computed that nobody can ask for
-    p, z = _accumulation_dtype(p), _accumulation_dtype(z)
+    p, z = at_least_float32(p), at_least_float32(z)
     if order == 1:  # Tr C, minus whose gradient is SimSiam's and BYOL's (Eqs. 22 and 23); needs no C
         return lam * gather_rows((p * z).sum(1), world, m).sum()
     length: Tensor = _CodingLength.apply(p, z, whole_z, lam, order, world)  # type: ignore[no-untyped-call]
@@ -293,11 +298,7 @@ def _gather(z: Tensor, m: int, world: World) -> Tensor:
             f"{len(z)} rows, expected {own}: rank {world.rank}'s share of batch_size {m} "
             f"over {world.size} processes"
         )
-    return gather_rows(_accumulation_dtype(z.detach()), world, m)
-
-
-def _accumulation_dtype(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return gather_rows(at_least_float32(z.detach()), world, m)
 
 
 def _sum(x: Tensor, world: World) -> Tensor:
