@@ -1,14 +1,20 @@
 """Pre-train a backbone by Maximum Entropy Coding.
 
     python -m pretrain CONFIG [key=value ...]
+    torchrun --nproc-per-node 8 -m pretrain CONFIG [key=value ...]
 
 Examples:
     python -m pretrain configs/pretrain/mini.yaml
     python -m pretrain configs/pretrain/mini.yaml out=runs/order1 objective.order=1
     python -m pretrain configs/pretrain/mini.yaml --dry-run
+    torchrun --nproc-per-node 2 -m pretrain configs/pretrain/mini.yaml out=runs/two
 
-The run folder gets config.json, metrics.jsonl, tensorboard/, checkpoint.pt after every epoch and,
-at the end, backbone.safetensors. The same command resumes an interrupted run.
+The run folder gets config.json, metrics.jsonl, tensorboard/, checkpoints/ and, at the end,
+backbone.safetensors. The same command resumes an interrupted run, on any number of processes. SIGTERM,
+SIGUSR1 and Ctrl-C end it after the step that it is in, with a checkpoint.
+
+Exit status: 0 done; 2 wrong recipe, input or file; 3 diverged (NaN, or the spectral norm outside the
+series' disc of convergence); 75 stopped by a signal, to be resumed.
 """
 
 from __future__ import annotations
@@ -23,28 +29,43 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pretrain.config import load_config, to_dict
 
+DONE, UNUSABLE, DIVERGED, STOPPED = 0, 2, 3, 75  # 75: EX_TEMPFAIL of sysexits.h, try again
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status: 0 done, 2 wrong recipe or input."""
+    """Entry point; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", type=Path, help="recipe, a YAML file under configs/pretrain/")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    parser.add_argument(
+        "--resume",
+        choices=("auto", "never"),
+        default="auto",
+        help="auto: go on from the newest whole checkpoint (default); never: refuse a used folder",
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="recipe overrides")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     try:
         config = load_config(args.config, args.overrides)
         if args.dry_run:
             print(json.dumps(to_dict(config), indent=2))
-            return 0
-        from pretrain.train import train
+            return DONE
+        from pretrain.train import DivergedError, StoppedError, train
 
-        train(config)
-    except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:
+        try:
+            train(config, resume=args.resume == "auto")
+        except StoppedError as stopped:
+            print(f"pretrain: {stopped}; give the same command again to go on", file=sys.stderr)
+            return STOPPED
+        except DivergedError as diverged:
+            print(f"pretrain: {diverged}", file=sys.stderr)
+            return DIVERGED
+    except (OSError, ValueError, OmegaConfBaseException) as error:
         print(f"pretrain: {error}", file=sys.stderr)
-        return 2
-    return 0
+        return UNUSABLE
+    return DONE
 
 
 if __name__ == "__main__":

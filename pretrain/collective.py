@@ -1,8 +1,8 @@
 """The processes of a run: who they are, which rows are whose, and the collectives that the loop needs.
 
-One convention everywhere: a batch of m rows is split over the ranks like ``torch.tensor_split`` splits it (the first
-m % size ranks hold one row more), every rank's loss is the loss of the whole batch, and a rank's
-gradient is that loss's gradient through its own rows. The sum of the ranks' gradients is then the
+One convention everywhere: a batch of m rows is split over the ranks like ``torch.tensor_split`` splits
+it (the first m % size ranks hold one row more), every rank's loss is the loss of the whole batch, and a
+rank's gradient is that loss's gradient through its own rows. The sum of the ranks' gradients is then the
 gradient of one process with the whole batch, also where the ranks' shares differ.
 """
 
@@ -118,5 +118,5 @@ def agree(flag: int, world: World) -> int:
 def _sum_bucket(bucket: list[Tensor]) -> None:
     flat = torch.cat([gradient.flatten() for gradient in bucket])
     dist.all_reduce(flat)
-    parts = flat.split([gradient.numel() for gradient in bucket])
+    parts = torch.split(flat, [gradient.numel() for gradient in bucket])
     torch._foreach_copy_(bucket, [part.view_as(old) for part, old in zip(parts, bucket, strict=True)])

@@ -193,7 +193,9 @@ def check(config: Config) -> None:
         if distortion is not None and not distortion > 0:
             raise ValueError(f"objective.{name} is {distortion}, expected above 0")
     if bool(config.data.dir) == bool(config.data.shards):
-        raise ValueError("data.dir (a folder of images) or data.shards (webdataset), one of the two is needed")
+        raise ValueError(
+            "data.dir (a folder of images) or data.shards (webdataset), one of the two is needed"
+        )
     if bool(config.knn.train_dir) != bool(config.knn.val_dir):
         raise ValueError("knn.train_dir and knn.val_dir: both or neither")
 

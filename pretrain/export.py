@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from pretrain import __version__
 from pretrain.config import Config
 from pretrain.views import MEAN, STD
+
+LEFTOVER = re.compile(r"\.(checkpoint_.*\.pt|backbone\.safetensors|config\.json|metrics\.jsonl)\.\d+")
 
 
 def write_backbone(path: Path, state: dict[str, Tensor], config: Config, checkpoint: Path) -> None:
@@ -57,6 +60,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(*folders: Path) -> None:
+    """Delete what a killed process was writing by :func:`write_atomically`; only for the folders' owner."""
+    for folder in folders:
+        for path in folder.glob(".*"):
+            if LEFTOVER.fullmatch(path.name):
+                path.unlink()
 
 
 def _sort_metadata(content: bytes) -> bytes:

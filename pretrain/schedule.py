@@ -20,13 +20,21 @@ def learning_rate(step: int, total_steps: int, warmup: int, peak: float) -> floa
 
 
 def target_momentum(step: int, total_steps: int, base: float) -> float:
-    """From ``base`` to 1 along half a cosine (MEC App. C: 0.996 to 1)."""
+    """From ``base`` to 1 along half a cosine (MEC App. C: 0.996 to 1); 0 stays 0 (Table 5d)."""
+    if base == 0:
+        return 0.0
     return 1 - (1 - base) * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
-def lambda_at(step: int, warmup: int, lam: float) -> float:
-    """Lambda during its warm-up: 1/lambda falls linearly from 8/lambda, then stays (authors' code)."""
+def lambda_at(step: int, warmup: int, lam: float, form: str = "inverse") -> float:
+    """Lambda during its warm-up, from an eighth of its value, then ``lam``.
+
+    ``inverse``: 1/lambda falls linearly (authors' code). ``linear``: lambda rises linearly (the paper's
+    words, App. C; it does not say from where).
+    """
     if step >= warmup:
         return lam
-    inverse = LAMBDA_INV_START + (1 - LAMBDA_INV_START) * step / warmup
-    return lam / inverse
+    done = step / warmup
+    if form == "linear":
+        return lam * (1 / LAMBDA_INV_START + (1 - 1 / LAMBDA_INV_START) * done)
+    return lam / (LAMBDA_INV_START + (1 - LAMBDA_INV_START) * done)

@@ -1,37 +1,50 @@
-"""The training loop, top to bottom: build, resume, epochs, export."""
+"""The training loop, top to bottom: join, claim, build, resume, steps, export."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from torch import nn
-from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
-from pretrain.config import Config, to_dict
-from pretrain.export import write_atomically, write_backbone
-from pretrain.images import UnlabelledImages, prepare
+from pretrain.checkpoint import load_newest, save_checkpoint
+from pretrain.collective import World, agree, gather_rows, join, leave, sum_gradients
+from pretrain.config import MACHINE_KEYS, Config, distortion, to_dict
+from pretrain.export import remove_leftovers, write_atomically, write_backbone
+from pretrain.gradient_cache import backward_in_chunks
+from pretrain.images import UnlabelledImages, open_images, prepare
+from pretrain.interrupt import Interrupt
+from pretrain.loader import batches
+from pretrain.lock import locked
+from pretrain.low_order import barlow_twins, simsiam_mec, vicreg
 from pretrain.network import MEC
-from pretrain.objective import effective_rank, lambda_from_eps, mec_loss, similarity, spectral_norm
+from pretrain.objective import coding_length, effective_rank, lambda_from_eps, mec_loss, spectral_norm
+from pretrain.online_knn import OnlineKNN
+from pretrain.optimizers import make_optimizer
+from pretrain.progress import Journal
 from pretrain.schedule import lambda_at, learning_rate, target_momentum, warmup_steps
-from pretrain.views import TwoCrops, augment
+from pretrain.sync_batchnorm import synchronise
+from pretrain.views import augment
+
+Loss = Callable[[list[Tensor], list[Tensor], float], Tensor]
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class StoppedError(Exception):
+    """A signal ended the run before its last step; the same command goes on from there."""
+
+
+class DivergedError(Exception):
+    """The objective is no longer what the recipe means: NaN, or a series that does not converge."""
 
 
 @dataclass(frozen=True)
@@ -42,59 +55,126 @@ class Plan:
     total_steps: int
     lr_warmup: int
     lambda_warmup: int
+    save_every: int
+    knn_every: int
     peak_lr: float
     lam: float
 
 
-def train(config: Config) -> Path:
-    """Run a recipe to its end, from the newest checkpoint if the run folder has one.
+@dataclass
+class Run:
+    """What a step reads and changes."""
 
-    Returns the exported ``backbone.safetensors``; returns at once when it is there already.
+    config: Config
+    plan: Plan
+    world: World
+    device: torch.device
+    model: MEC
+    optimizer: torch.optim.Optimizer
+    scaler: GradScaler
+    loss: Loss
+    step: int = 0  # steps taken
+    first_bad_step: Tensor = field(default_factory=lambda: torch.tensor(-1))  # whose loss was not finite
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass; the objective leaves it by itself."""
+        dtype = PRECISIONS[self.config.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds. Randomness and schedules are functions of the step and need nothing."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`, all or nothing.
+
+        Raises:
+            RuntimeError: tensors that are missing, unexpected or of another shape.
+        """
+        self.model.load_state_dict(state["model"], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.step = int(state["step"])
+
+
+def train(config: Config, resume: bool = True) -> Path:
+    """Run a recipe to its end, from the newest whole checkpoint if the run folder has one.
+
+    Under torchrun all processes call it. Returns the exported ``backbone.safetensors``; returns at once when
+    it is there already.
 
     Raises:
-        ValueError: the run folder belongs to another recipe, too few images for one batch, or the
-            loss is no longer finite.
+        StoppedError: after a signal; a checkpoint of the last step is written.
+        DivergedError: NaN, or a norm outside the series' disc of convergence; nothing is saved after.
+        ValueError: the run folder belongs to another recipe or another process, or the images do not
+            fit the recipe.
+        OSError: a checkpoint could not be written; the ones before it are whole.
     """
+    device = _device(config.device)
     out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out, config)
-    checkpoint, backbone = out / "checkpoint.pt", out / "backbone.safetensors"
-    if backbone.exists():
-        print(f"{backbone}: already there for this recipe; nothing to do")
+    with Interrupt() as interrupt, ExitStack() as stack:
+        world = join(device.type)
+        stack.callback(leave, world)
+        if world.first:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(out))
+            _claim(out, config, resume)
+            remove_leftovers(out, out / "checkpoints")
+            prepare(config.data)
+        agree(0, world)  # the others wait until the folders are there
+        backbone = out / "backbone.safetensors"
+        if backbone.exists():
+            _say(world, f"{backbone}: already there for this recipe; nothing to do")
+            return backbone
+        images = open_images(config)
+        run = build(config, len(images), device, world)
+        newest = load_newest(out / "checkpoints") if world.first else None
+        _share_position(run, newest)
+        _say(world, describe(run, len(images)))
+        checkpoint = run_steps(run, images, interrupt, out)
+        if world.first:
+            assert checkpoint is not None
+            write_backbone(backbone, run.model.backbone_state(config.branch), config, checkpoint)
+            print(f"{backbone}: written ({config.branch} encoder)")
+        agree(0, world)  # nobody leaves before the file is there
         return backbone
 
-    device = torch.device(_device(config.device))
-    images = UnlabelledImages(prepare(config.data), TwoCrops(config.views), config.data.in_memory)
-    plan = make_plan(config, len(images))
-    torch.manual_seed(config.seed)
-    model = MEC(config.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(
-        trained, lr=0.0, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay
-    )
-    first_epoch = _resume(checkpoint, model, optimizer)
-    print(
-        f"{len(images)} images, {config.optim.epochs} epochs of {plan.steps_per_epoch} steps, batch "
-        f"{config.optim.batch_size}, peak lr {plan.peak_lr:g}, eps_d^2 {config.objective.eps_d_sq:g}, "
-        f"order {config.objective.order}, warm-up {plan.lr_warmup} (rate) and {plan.lambda_warmup} (lambda) "
-        f"steps, {config.precision} on {device}"
-        + (f"; resuming after epoch {first_epoch}" if first_epoch else "")
-    )
-    _forget_after(out / "metrics.jsonl", first_epoch * plan.steps_per_epoch)
-    with (
-        SummaryWriter(str(out / "tensorboard"), purge_step=first_epoch * plan.steps_per_epoch + 1) as board,
-        (out / "metrics.jsonl").open("a") as log,
-        _bar(plan, first_epoch) as bar,
+
+def build(config: Config, num_images: int, device: torch.device, world: World) -> Run:
+    """Network, optimiser and loss of a recipe, at step 0; the same on every rank."""
+    plan = make_plan(config, num_images)
+    if config.optim.batch_size < world.size or (
+        config.optim.chunk_size and config.optim.batch_size % world.size
     ):
-        for epoch in range(first_epoch, config.optim.epochs):
-            for step, facts in run_epoch(config, plan, model, optimizer, images, epoch, device):
-                bar.advance(bar.task_ids[0])
-                if step % config.log_every == 0 or step == plan.total_steps:
-                    _report(facts, step, plan, log, board, bar)
-            _save(checkpoint, model, optimizer, epoch + 1)
-    write_backbone(backbone, model.backbone_state(config.branch), config, checkpoint)
-    print(f"{backbone}: written ({config.branch} encoder)")
-    return backbone
+        raise ValueError(
+            f"optim.batch_size is {config.optim.batch_size} for {world.size} processes; every one needs an "
+            "image, and with optim.chunk_size all need equally many"
+        )
+    torch.manual_seed(config.seed)
+    model = MEC(config.model).to(device)
+    if config.model.sync_bn:
+        model = synchronise(model, world, device)  # type: ignore[assignment]
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.compile:
+        model.online.encoder.compile()
+        model.target.encoder.compile()
+    return Run(
+        config=config,
+        plan=plan,
+        world=world,
+        device=device,
+        model=model.train(),
+        optimizer=make_optimizer(model, config.optim),
+        scaler=GradScaler(device.type, enabled=config.precision == "fp16"),
+        loss=make_loss(config, world),
+        first_bad_step=torch.tensor(-1, device=device),
+    )
 
 
 def make_plan(config: Config, num_images: int) -> Plan:
@@ -111,148 +191,262 @@ def make_plan(config: Config, num_images: int) -> Plan:
         total_steps=total,
         lr_warmup=warmup_steps(config.optim.warmup_epochs, steps_per_epoch, total),
         lambda_warmup=warmup_steps(config.objective.lambda_warmup_epochs, steps_per_epoch, total),
+        save_every=max(1, round(config.save_every_epochs * steps_per_epoch)),
+        knn_every=max(1, round(config.knn.every_epochs * steps_per_epoch)),
         peak_lr=config.optim.base_lr * config.optim.batch_size / 256,
-        lam=lambda_from_eps(config.objective.eps_d_sq, config.optim.batch_size),
+        lam=lambda_from_eps(distortion(config), config.optim.batch_size),
     )
 
 
-def run_epoch(
-    config: Config,
-    plan: Plan,
-    model: MEC,
-    optimizer: torch.optim.Optimizer,
-    images: UnlabelledImages,
-    epoch: int,
-    device: torch.device,
-) -> Iterator[tuple[int, dict[str, float]]]:
-    """Train one epoch; yields the number of finished steps and what to log about the last one.
+def make_loss(config: Config, world: World) -> Loss:
+    """The recipe's objective as a function of p, z and lambda."""
+    objective = config.objective
+    rows: dict[str, Any] = {"batch_size": config.optim.batch_size, "world": world}
+    losses: dict[str, Loss] = {
+        "mec": lambda p, z, lam: mec_loss(p, z, lam, objective.order, **rows),
+        "barlow-twins": lambda p, z, lam: barlow_twins(p, z, **rows),
+        "vicreg": lambda p, z, lam: vicreg(p, z, **rows),
+        "simsiam+mec": lambda p, z, lam: simsiam_mec(
+            p, z, lam, objective.order, weight=objective.weight, **rows
+        ),
+    }
+    return losses[objective.name]
 
-    Order and augmentation depend on seed and epoch only, so a run resumed at an epoch's end
-    continues exactly as the uninterrupted one.
+
+def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Path) -> Path | None:
+    """All steps that are left; returns the last checkpoint (on the first rank).
+
+    Raises: see :func:`train`.
     """
-    torch.manual_seed(config.seed * 1_000_003 + epoch + 1)
-    loader = DataLoader(
-        images, config.optim.batch_size, shuffle=True, drop_last=True, num_workers=config.data.workers
-    )
-    model.train()
-    end = time.perf_counter()
-    for i, crops in enumerate(loader):
-        step = epoch * plan.steps_per_epoch + i
-        data_s = time.perf_counter() - end
-        views = [
-            augment(crops[:, v].to(device), config.views, v).contiguous(memory_format=torch.channels_last)
-            for v in (0, 1)
-        ]
-        lr = learning_rate(step, plan.total_steps, plan.lr_warmup, plan.peak_lr)
-        lam = lambda_at(step, plan.lambda_warmup, plan.lam)
-        momentum = target_momentum(step, plan.total_steps, config.model.momentum)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            p1, p2, z1, z2 = model(*views)
-        loss = mec_loss(p1, p2, z1, z2, lam, config.objective.order)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"step {step}: the loss is {loss.item()}; lower optim.base_lr or raise objective.eps_d_sq"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        model.update_target(momentum)
-        facts = {"lr": lr, "lambda": lam, "target_momentum": momentum, "data_s": data_s}
-        if (step + 1) % config.log_every == 0 or step + 1 == plan.total_steps:
-            facts |= {
-                "loss": loss.item(),
-                "cosine": ((p1 * z2).sum(1).mean() + (p2 * z1).sum(1).mean()).item() / 2,
-                "spectral_norm": spectral_norm(similarity(p1.detach(), z2, lam)),
-                "feature_std": z1.std(0).mean().item() * math.sqrt(z1.shape[1]),  # 1 when spread evenly
-                "effective_rank": effective_rank(z1),
-            }
-        now = time.perf_counter()
-        facts["step_s"] = now - end
-        end = now
-        yield step + 1, facts
+    config, plan, world = run.config, run.plan, run.world
+    knn = OnlineKNN(config) if config.knn.train_dir and world.first else None
+    checkpoint: Path | None = None
+    with ExitStack() as stack:
+        journal = None
+        if world.first:
+            journal = stack.enter_context(Journal(out, run.step, plan.total_steps, plan.steps_per_epoch))
+        watch = Stopwatch()
+        for crops in batches(
+            images,
+            config,
+            steps_per_epoch=plan.steps_per_epoch,
+            first_step=run.step,
+            last_step=plan.total_steps,
+            world=world,
+        ):
+            watch.data_arrived()
+            lam, p, z, value = take_step(run, crops)
+            last = run.step == plan.total_steps
+            told = agree(interrupt.received, world)
+            saving = last or bool(told) or run.step % plan.save_every == 0
+            knn_due = bool(config.knn.train_dir) and (last or run.step % plan.knn_every == 0)
+            if run.step % config.log_every == 0 or saving or knn_due:
+                facts = measure(run, lam, p, z, value)
+                refuse_divergence(run, facts)
+                if knn is not None and knn_due:
+                    facts["knn_top1"] = knn.top1(run.model.online.encoder, run.device, run.autocast)
+                facts |= watch.lap(config.optim.batch_size)
+                if journal is not None:
+                    journal.write(run.step, facts)
+                    journal.show(run.step, facts)
+            if journal is not None:
+                journal.advance()
+            if saving and world.first:
+                checkpoint = save_checkpoint(out / "checkpoints", run.step, run.state(), config.keep)
+            if told and not last:
+                agree(0, world)  # nobody leaves before the checkpoint is there
+                raise StoppedError(
+                    f"{out}: stopped by signal {told} after step {run.step} of {plan.total_steps}, saved"
+                )
+            watch.step_done()
+    if checkpoint is None and world.first:  # killed between the last checkpoint and the export
+        newest = load_newest(out / "checkpoints")
+        checkpoint = newest[0] if newest else None
+    return checkpoint
 
 
-def _claim(out: Path, config: Config) -> None:
-    """The run folder's recipe is this one, or the folder is refused."""
-    recipe = out / "config.json"
-    text = json.dumps(to_dict(config), indent=2, sort_keys=True) + "\n"
-    if recipe.exists() and recipe.read_text() != text:
-        before, now = json.loads(recipe.read_text()), json.loads(text)
-        changed = sorted(key for key in now.keys() | before.keys() if now.get(key) != before.get(key))
-        raise ValueError(
-            f"{out}: holds a run of another recipe (differs in {', '.join(changed)}); "
-            "choose another out=... or remove the folder"
+def take_step(run: Run, crops: tuple[Tensor, ...]) -> tuple[float, list[Tensor], list[Tensor], Tensor]:
+    """One optimisation step on this rank's crops; returns lambda, p, z and the loss, without graph."""
+    config, plan, step, rows = run.config, run.plan, run.step, run.config.optim.batch_size
+    seed = config.seed * 1_000_003 + step
+    torch.manual_seed(seed)  # whatever a network draws is a function of the step too
+    crops = tuple(crop.to(run.device, non_blocking=True) for crop in crops)
+    views = augment(crops, config.views, seed, run.world.share(rows), rows)
+    lam = lambda_at(step, plan.lambda_warmup, plan.lam, config.objective.lambda_warmup)
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(step, plan.total_steps, plan.lr_warmup, plan.peak_lr)
+    run.optimizer.zero_grad(set_to_none=True)
+    if config.optim.chunk_size:
+        value, p, z = backward_in_chunks(
+            run.model,
+            views,
+            lambda p, z: run.loss(p, z, lam),
+            config.optim.chunk_size,
+            run.autocast,
+            run.scaler.get_scale() if run.scaler.is_enabled() else 1.0,
         )
-    write_atomically(recipe, text.encode())
-
-
-def _resume(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    if not checkpoint.exists():
-        return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"], strict=True)
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
-
-
-def _forget_after(log: Path, step: int) -> None:
-    """Drop the lines of steps that will be taken again."""
-    if log.exists():
-        kept = [line for line in log.read_text().splitlines() if _step_of(line) <= step]
-        write_atomically(log, "".join(line + "\n" for line in kept).encode())
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except ValueError:  # the last line of a run that was killed while writing it
-        return math.inf
-
-
-def _save(checkpoint: Path, model: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    buffer = io.BytesIO()
-    torch.save({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, buffer)
-    write_atomically(checkpoint, buffer.getvalue())
-
-
-def _report(
-    facts: dict[str, float], step: int, plan: Plan, log: Any, board: SummaryWriter, bar: Progress
-) -> None:
-    epoch = step / plan.steps_per_epoch
-    log.write(json.dumps({"step": step, "epoch": round(epoch, 3), **facts}) + "\n")
-    log.flush()
-    for key, value in facts.items():
-        board.add_scalar(key, value, step)
-    remaining = bar.tasks[0].time_remaining
-    line = (
-        f"epoch {epoch:.2f} step {step}/{plan.total_steps} loss {facts['loss']:.4f} "
-        f"cosine {facts['cosine']:.3f} "
-        f"norm {facts['spectral_norm']:.3f} rank {facts['effective_rank']:.1f} lr {facts['lr']:.3g} "
-        f"{facts['step_s']:.2f} s/step eta {remaining or 0:.0f} s"
-    )
-    if bar.console.is_terminal:
-        bar.update(bar.task_ids[0], description=line.split(" eta")[0])
     else:
-        print(line, flush=True)
+        with run.autocast():
+            p, z = run.model(views)
+        value = run.loss(p, z, lam)
+        run.scaler.scale(value).backward()  # type: ignore[no-untyped-call]
+        value, p = value.detach(), [x.detach() for x in p]
+    sum_gradients(run.model.parameters(), run.world)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    run.model.update_target(target_momentum(step, plan.total_steps, config.model.momentum))
+    bad = (run.first_bad_step < 0) & ~torch.isfinite(value)
+    run.first_bad_step = torch.where(bad, step, run.first_bad_step)
+    run.step += 1
+    return lam, p, z, value
 
 
-def _bar(plan: Plan, first_epoch: int) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        disable=not sys.stdout.isatty(),
-        speed_estimate_period=120,
+@torch.no_grad()
+def measure(run: Run, lam: float, p: list[Tensor], z: list[Tensor], value: Tensor) -> dict[str, float]:
+    """What is logged about the step just taken, over the whole batch and the same on every rank.
+
+    ``coding_length`` is Eq. 1, exact and with mu, of the target's first view at the final lambda, in nats;
+    ``spectral_norm`` that of lambda Z1^T Z2 (the online and the target view of the loss);
+    ``feature_std`` is 1 when the embedding spreads evenly; ``effective_rank`` 1 when it is collapsed.
+    """
+    step, plan, rows = run.step - 1, run.plan, run.config.optim.batch_size
+    whole = gather_rows(z[0], run.world, rows)
+    cosine = sum(
+        gather_rows((a * b).sum(1), run.world, rows).mean() for a, b in zip(p[:2], z[::-1], strict=True)
     )
-    bar.add_task("starting", total=plan.total_steps, completed=first_epoch * plan.steps_per_epoch)
-    return bar
+    mu = (rows + whole.shape[1]) / 2
+    return {
+        "lr": learning_rate(step, plan.total_steps, plan.lr_warmup, plan.peak_lr),
+        "lambda": lam,
+        "target_momentum": target_momentum(step, plan.total_steps, run.config.model.momentum),
+        "loss": value.item(),
+        "cosine": float(cosine) / 2,
+        "coding_length": mu * float(coding_length(whole, whole, plan.lam, order=0)),
+        "spectral_norm": spectral_norm(p[0], z[1], lam, batch_size=rows, world=run.world),
+        "feature_std": whole.std(0).mean().item() * math.sqrt(whole.shape[1]),
+        "effective_rank": effective_rank(whole),
+    }
 
 
-def _device(name: str) -> str:
+def refuse_divergence(run: Run, facts: dict[str, float]) -> None:
+    """Stop a run whose loss is not finite or whose series has left its disc of convergence.
+
+    Raises:
+        DivergedError: says at which step, what was found, and which keys of the recipe to change.
+    """
+    objective = run.config.objective
+    bad_step = int(run.first_bad_step)
+    eps = f"objective.eps_d_sq ({distortion(run.config):g} now)"
+    if bad_step >= 0:
+        raise DivergedError(
+            f"{run.config.out}: the loss of step {bad_step + 1} is not finite; lower optim.base_lr "
+            f"({run.config.optim.base_lr:g} now) or raise {eps}. Checkpoints before it are kept"
+        )
+    bound, norm = objective.max_spectral_norm, facts["spectral_norm"]
+    series = objective.name in ("mec", "simsiam+mec") and objective.order > 1
+    if series and bound > 0 and not norm <= bound:
+        raise DivergedError(
+            f"{run.config.out}: at step {run.step} the spectral norm of lambda Z1^T Z2 is {norm:.3f}, above "
+            f"objective.max_spectral_norm = {bound:g}: the Taylor series converges only below 1. Raise {eps} "
+            "or objective.lambda_warmup_epochs, or set objective.max_spectral_norm=0 to go on all the same"
+        )
+
+
+class Stopwatch:
+    """Where the time between two log lines went."""
+
+    def __init__(self) -> None:
+        self.start = self.waiting = time.perf_counter()
+        self.data_s, self.steps = 0.0, 0
+
+    def data_arrived(self) -> None:
+        """The next batch is there; until now the loop waited for it."""
+        self.data_s += time.perf_counter() - self.waiting
+        self.steps += 1
+
+    def step_done(self) -> None:
+        """From now on the loop waits for data."""
+        self.waiting = time.perf_counter()
+
+    def lap(self, batch_size: int) -> dict[str, float]:
+        """Means per step since the last lap: seconds, waiting for data, images of all ranks a second."""
+        step_s = (time.perf_counter() - self.start) / self.steps
+        facts = {"step_s": step_s, "data_s": self.data_s / self.steps, "images_per_s": batch_size / step_s}
+        if torch.cuda.is_available():
+            facts["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self.start, self.data_s, self.steps = time.perf_counter(), 0.0, 0
+        return facts
+
+
+def describe(run: Run, num_images: int) -> str:
+    """One line about the run that starts."""
+    config, plan = run.config, run.plan
+    form = f"eps_d^2 {distortion(config):g}"
+    if config.objective.eps is not None:
+        form += f" (the released code's eps {config.objective.eps:g})"
+    return (
+        f"{num_images} images, {config.optim.epochs} epochs of {plan.steps_per_epoch} steps, batch "
+        f"{config.optim.batch_size}"
+        + (f" in chunks of {config.optim.chunk_size}" if config.optim.chunk_size else "")
+        + f" on {run.world.size} x {run.device.type}, {config.objective.name} of order "
+        f"{config.objective.order}, {form}, {config.optim.name} peak lr {plan.peak_lr:g}, warm-up "
+        f"{plan.lr_warmup} (rate) and {plan.lambda_warmup} (lambda) steps, {config.precision}"
+        + (f"; resuming after step {run.step}" if run.step else "")
+    )
+
+
+def _share_position(run: Run, newest: tuple[Path, dict[str, Any]] | None) -> None:
+    """Every rank takes the first rank's newest checkpoint."""
+    if run.world.size == 1:
+        states: list[Any] = [newest[1] if newest else None]
+    else:
+        states = [newest[1] if newest else None]
+        torch.distributed.broadcast_object_list(states, src=0, device=torch.device("cpu"))
+    if states[0] is not None:
+        run.restore(states[0])
+
+
+def _claim(out: Path, config: Config, resume: bool) -> None:
+    """The run folder's recipe is this one, or the folder is refused. Keys of the machine may differ."""
+    recipe = out / "config.json"
+    plain = to_dict(config)
+    if recipe.exists():
+        if not resume:
+            raise ValueError(
+                f"{out}: holds a run already; leave out --resume never, or choose another out=..."
+            )
+        before = _leaves(json.loads(recipe.read_text()))
+        now = _leaves(plain)
+        changed = sorted(
+            key
+            for key in now.keys() | before.keys()
+            if now.get(key) != before.get(key) and key not in (*MACHINE_KEYS, "out")
+        )
+        if changed:
+            raise ValueError(
+                f"{out}: holds a run of another recipe (differs in {', '.join(changed)}); "
+                "choose another out=... or remove the folder"
+            )
+    write_atomically(recipe, (json.dumps(plain, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _leaves(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{key}.")
+        else:
+            leaves[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return leaves
+
+
+def _device(name: str) -> torch.device:
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def _say(world: World, line: str) -> None:
+    if world.first:
+        print(line, flush=True)
+        sys.stdout.flush()

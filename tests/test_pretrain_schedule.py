@@ -19,11 +19,18 @@ def test_learning_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert learning_rate(0, 1, 0, 2.0) == 2.0
 
 
-def test_target_momentum_rises_to_one() -> None:
+def test_target_momentum_rises_to_one_and_no_momentum_stays_none() -> None:
     assert [target_momentum(step, 100, 0.996) for step in (0, 50, 100)] == pytest.approx([0.996, 0.998, 1.0])
+    assert [target_momentum(step, 100, 0.0) for step in (0, 50, 99)] == [0.0, 0.0, 0.0]
 
 
 def test_inverse_lambda_falls_linearly_from_eight_times_its_value() -> None:
     inverses = [1 / lambda_at(step, 10, lam=0.25) for step in (0, 5, 10, 11)]
     assert inverses == pytest.approx([32.0, 18.0, 4.0, 4.0])
     assert lambda_at(0, 0, 0.25) == 0.25
+
+
+def test_linear_lambda_rises_from_an_eighth_of_its_value() -> None:
+    assert [lambda_at(step, 10, 0.8, "linear") for step in (0, 5, 10, 11)] == pytest.approx(
+        [0.1, 0.45, 0.8, 0.8]
+    )

@@ -1,0 +1,40 @@
+"""Real gloo processes for tests: one function, run on every rank, its results by rank."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pretrain.collective import World
+
+
+def run_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """``[function(World(rank, size), *arguments) for every rank]``, each in a process of its own.
+
+    The function must be importable (top level of a module); what it returns must be savable by torch.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        mp.start_processes(
+            _rank, (size, folder, function, arguments), nprocs=size, join=True, start_method="spawn"
+        )
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+def _rank(
+    rank: int, size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+    if size > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
+    result = function(World(rank, size), *arguments)
+    torch.save(result, Path(folder) / f"{rank}.pt")
+    if size > 1:
+        dist.destroy_process_group()
