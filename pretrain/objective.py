@@ -18,7 +18,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pretrain.collective import World, gather_rows
 from pretrain.row_blocks import add_product, transpose
@@ -111,6 +110,7 @@ def coding_length(
     Raises:
         ValueError: p and z of different shapes or not this rank's share of the batch, a negative order,
             or, at order 0, a determinant that is not positive (its logarithm does not exist).
+        RuntimeError: in the backward pass, when asked for a gradient with a graph of its own.
     """
     m = len(p) if batch_size is None else batch_size
     return _coding_length(p, z, _gather(z, m, world), lam, order, m, world)
@@ -178,9 +178,7 @@ def _coding_length(
     if p.shape != z.shape:
         raise ValueError(f"p is {tuple(p.shape)} and z {tuple(z.shape)}, expected the same (rows, D)")
     if order < 0:
-        raise ValueError(
-            f"order of the series is {order}, expected at least 1, or 0 for the exact log-determinant"
-        )
+        raise ValueError(f"order is {order}, expected at least 1, or 0 for the exact log-determinant")
     if not torch.is_grad_enabled():
         p, z = p.detach(), z.detach()  # or gradients would be computed that nobody can ask for
     p, z = at_least_float32(p), at_least_float32(z)
@@ -210,8 +208,12 @@ class _CodingLength(torch.autograd.Function):
         return value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():  # once_differentiable would pass the gradient on as a constant
+            raise RuntimeError(
+                "the coding length's gradient is computed by hand and cannot be differentiated again; "
+                "call backward without create_graph=True"
+            )
         dp, dz = ctx.saved_tensors
         scale = gradient * ctx.lam
         return None if dp is None else scale * dp, None if dz is None else scale * dz, None, None, None, None
