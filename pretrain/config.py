@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 ARCHS = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -136,13 +136,15 @@ MACHINE_KEYS = ("device", "log_every", "save_every_epochs", "keep", "compile", "
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     """Read a recipe.
 
+    A recipe may name another as its ``base`` (a path from its own folder) and give only what differs.
+
     Raises:
         FileNotFoundError: no such file.
         OmegaConfBaseException: unknown key, wrong type, or a value that is still missing.
         ValueError: a value outside its range.
     """
     merged = OmegaConf.merge(
-        OmegaConf.structured(Config), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        OmegaConf.structured(Config), *_layers(path), OmegaConf.from_dotlist(list(overrides))
     )
     config = OmegaConf.to_object(merged)
     assert isinstance(config, Config)
@@ -151,6 +153,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return config
+
+
+def _layers(path: Path) -> list[DictConfig]:
+    """The recipe's file and before it those it is based on."""
+    recipe = OmegaConf.load(path)
+    if not isinstance(recipe, DictConfig):
+        raise ValueError(f"{path}: expected keys and values, found {type(recipe).__name__}")
+    base = recipe.pop("base", None)
+    return [*(_layers(path.parent / base) if base else []), recipe]
 
 
 def check(config: Config) -> None:

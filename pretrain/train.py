@@ -241,8 +241,9 @@ def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Pat
             saving = last or bool(told) or run.step % plan.save_every == 0
             knn_due = bool(config.knn.train_dir) and (last or run.step % plan.knn_every == 0)
             if run.step % config.log_every == 0 or saving or knn_due:
+                refuse_nan(run)
                 facts = measure(run, lam, p, z, value)
-                refuse_divergence(run, facts)
+                refuse_norm(run, facts["spectral_norm"])
                 if knn is not None and knn_due:
                     facts["knn_top1"] = knn.top1(run.model.online.encoder, run.device, run.autocast)
                 facts |= watch.lap(config.optim.batch_size)
@@ -328,27 +329,35 @@ def measure(run: Run, lam: float, p: list[Tensor], z: list[Tensor], value: Tenso
     }
 
 
-def refuse_divergence(run: Run, facts: dict[str, float]) -> None:
-    """Stop a run whose loss is not finite or whose series has left its disc of convergence.
+def refuse_nan(run: Run) -> None:
+    """Stop a run whose loss was not finite at any step since the last look.
 
     Raises:
-        DivergedError: says at which step, what was found, and which keys of the recipe to change.
+        DivergedError: says at which step and which keys of the recipe to change.
     """
-    objective = run.config.objective
     bad_step = int(run.first_bad_step)
-    eps = f"objective.eps_d_sq ({distortion(run.config):g} now)"
     if bad_step >= 0:
         raise DivergedError(
             f"{run.config.out}: the loss of step {bad_step + 1} is not finite; lower optim.base_lr "
-            f"({run.config.optim.base_lr:g} now) or raise {eps}. Checkpoints before it are kept"
+            f"({run.config.optim.base_lr:g} now) or raise objective.eps_d_sq ({distortion(run.config):g} now). "
+            "Checkpoints before it are kept"
         )
-    bound, norm = objective.max_spectral_norm, facts["spectral_norm"]
+
+
+def refuse_norm(run: Run, norm: float) -> None:
+    """Stop a run whose Taylor series has left its disc of convergence.
+
+    Raises:
+        DivergedError: gives the norm, the bound and the keys of the recipe to change.
+    """
+    objective, bound = run.config.objective, run.config.objective.max_spectral_norm
     series = objective.name in ("mec", "simsiam+mec") and objective.order > 1
     if series and bound > 0 and not norm <= bound:
         raise DivergedError(
             f"{run.config.out}: at step {run.step} the spectral norm of lambda Z1^T Z2 is {norm:.3f}, above "
-            f"objective.max_spectral_norm = {bound:g}: the Taylor series converges only below 1. Raise {eps} "
-            "or objective.lambda_warmup_epochs, or set objective.max_spectral_norm=0 to go on all the same"
+            f"objective.max_spectral_norm = {bound:g}: the Taylor series converges only below 1. Raise "
+            f"objective.eps_d_sq ({distortion(run.config):g} now) or objective.lambda_warmup_epochs, or set "
+            "objective.max_spectral_norm=0 to go on all the same"
         )
 
 
