@@ -11,6 +11,7 @@ Images are ``(B, 3, H, W)``; the operations work in place on float32 in 0..255.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -109,21 +110,24 @@ def draw(config: ViewsConfig, size: int, view: int, seed: int, batch_size: int) 
 def apply(crops: Tensor, draws: Draws) -> Tensor:
     """Crops ``(B, 3, H, W)`` uint8 to normalised float32 views, channels last.
 
-    On a GPU the whole batch goes through every operation that any image drew. On a CPU a few images
-    at a time, which drew the same operations, go through these while they stay in the cache.
+    On a GPU the whole batch goes through every operation that any image drew, with neutral parameters for
+    the others. On a CPU a few images at a time go through just the operations that they drew,
+    in the cache.
     """
     views = torch.empty(crops.shape, device=crops.device, memory_format=torch.channels_last)
-    if crops.device.type == "cpu":
-        for rows in _alike(draws, max(1, CACHE // (4 * crops[0].numel()))):
-            x = _transform(crops[rows].float(), draws[rows])
-            for row, image in zip(rows.tolist(), x, strict=True):
-                views[row].copy_(image)
-    else:
-        views.copy_(_transform(crops.float(), draws))
+    if crops.device.type != "cpu":
+        return views.copy_(transform(crops.float(), draws))
+    for rows in _alike(draws, max(1, CACHE // (4 * crops[0].numel()))):
+        x = torch.empty(len(rows), *crops.shape[1:])
+        for image, row in zip(x, rows.tolist(), strict=True):
+            image.copy_(crops[row])
+        for image, row in zip(transform(x, draws[rows]), rows.tolist(), strict=True):
+            views[row].copy_(image)
     return views
 
 
-def _transform(x: Tensor, draws: Draws) -> Tensor:
+def transform(x: Tensor, draws: Draws) -> Tensor:
+    """Images ``(B, 3, H, W)`` in 0..255, which are overwritten, to normalised views in any memory format."""
     if draws.flip.any():
         x = _choose(draws.flip, x.flip(3), x)
     for operation in draws.order:
@@ -140,11 +144,11 @@ def _transform(x: Tensor, draws: Draws) -> Tensor:
     elif draws.gray.any():
         x = _choose(draws.gray, luma(x), x)
     if draws.sigma.any():
-        x = gaussian_blur(x, draws.sigma)
+        x = (blur_by_shifts if x.device.type == "cpu" else blur_by_products)(x, draws.sigma)
     if draws.solarize.any():
-        x = _choose(draws.solarize, torch.minimum(x, 255 - x), x)
+        x = _choose(draws.solarize, torch.minimum(x, 255 - x), x)  # inverted from 128 up
     mean, std = (torch.tensor(c, device=x.device).view(1, 3, 1, 1) for c in (MEAN, STD))
-    return (x - 255 * mean) / (255 * std)
+    return (x / (255 * std)).sub_(mean / std)
 
 
 def adjust_brightness(x: Tensor, factor: Tensor) -> None:
@@ -155,7 +159,7 @@ def adjust_brightness(x: Tensor, factor: Tensor) -> None:
 def adjust_contrast(x: Tensor, factor: Tensor) -> None:
     """Away from (above 1) or towards the mean luma, in place."""
     factor = _column(factor, x)
-    mean = luma(x).mean((1, 2, 3), keepdim=True)
+    mean = luma(x.mean((2, 3), keepdim=True))
     x.mul_(factor).add_(mean * (1 - factor)).clamp_(0, 255)
 
 
@@ -169,22 +173,22 @@ def adjust_saturation(x: Tensor, factor: Tensor) -> None:
 def shift_hue(x: Tensor, shift: Tensor) -> None:
     """Rotate the hue of HSV by ``shift`` ``(B,)`` turns, -0.5..0.5, in place.
 
-    Each channel is low + chroma * T(hue - peak), where T is a trapezoid of period one turn and the
-    channels peak at 0, 1/3 and 2/3. Rotating is reading the trapezoids elsewhere; nothing is gathered.
+    In sixths of a turn from red, -3..3, the hue is +-(1 + (g + b - r - low) / chroma) with the sign of
+    g - b: in each sextant one channel is low and one is low + chroma, and the usual case by
+    case formula results. Each channel is then low + chroma * T(hue - peak), where T(v) =
+    clamp(||v| - 3|, 1, 2) - 1 for v in -6..6 and the channels peak at 0, 2 and -2.
     """
-    r, g, b = x.unbind(1)
-    high = torch.maximum(torch.maximum(r, g), b)
-    low = torch.minimum(torch.minimum(r, g), b)
-    chroma = high - low
-    sixths = torch.where(high == g, (b - r).add_(chroma, alpha=2), (r - g).sub_(chroma, alpha=2))
-    sixths = torch.where(high == r, g - b, sixths)
-    hue = sixths.div_(chroma.clamp_min(1e-3).mul_(6)).unsqueeze(1)  # where chroma is 0, hue is 0
-    hue.add_(_column(shift, x))
-    hue.sub_(hue.round())
-    peaks = torch.tensor([0.0, 1 / 3, -1 / 3], device=x.device).view(1, 3, 1, 1)
-    trapezoid = (hue - peaks).abs_().sub_(0.5).abs_().mul_(6).clamp_(1, 2)  # one too high
-    torch.mul(trapezoid, chroma.unsqueeze(1), out=x)
-    x.add_((low - chroma).unsqueeze(1))
+    r, g, b = x[:, :1], x[:, 1:2], x[:, 2:]
+    low = torch.minimum(r, g)
+    torch.minimum(low, b, out=low)
+    chroma = torch.maximum(r, g)
+    torch.maximum(chroma, b, out=chroma).sub_(low)
+    hue = (g + b).sub_(r).sub_(low)
+    hue.div_(chroma.clamp_min(1e-3)).add_(1).copysign_(g - b)
+    hue.add_(_column(6 * shift, x))
+    hue.sub_((hue / 6).round_(), alpha=6)
+    torch.sub(hue, torch.tensor([0.0, 2.0, -2.0], device=x.device).view(1, 3, 1, 1), out=x)
+    x.abs_().sub_(3).abs_().clamp_(1, 2).mul_(chroma).add_(low.sub_(chroma))
 
 
 def luma(x: Tensor) -> Tensor:
@@ -194,12 +198,19 @@ def luma(x: Tensor) -> Tensor:
     return gray
 
 
-def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each image with its own ``sigma`` ``(B,)`` in pixels, 0 for none; edges are reflected.
+def blur_by_shifts(x: Tensor, sigma: Tensor) -> Tensor:
+    """Gaussian blur with each image's ``sigma`` ``(B,)`` in pixels, 0 for none; for CPUs.
 
-    Both passes are products with a banded matrix, one per image: at these sizes faster than
-    convolutions of one channel, on CPU and GPU.
+    Sums of shifted images, as many as three sigma need. Edges are reflected.
     """
+    blurred = torch.empty_like(x)
+    for image, s, result in zip(x, sigma.tolist(), blurred, strict=True):
+        result.copy_(_blur_image(image, s) if s > 0 else image)
+    return blurred
+
+
+def blur_by_products(x: Tensor, sigma: Tensor) -> Tensor:
+    """The same for GPUs: two products with a banded matrix for each image, kernel of 23 at 224 px."""
     size = x.shape[-1]
     radius = max(1, round(BLUR_RADIUS * size / 224))
     offsets = torch.arange(-radius, radius + 1)
@@ -209,6 +220,22 @@ def gaussian_blur(x: Tensor, sigma: Tensor) -> Tensor:
     band = F.conv1d(reflected.transpose(0, 1), kernel.unsqueeze(1)).transpose(0, 1).unsqueeze(1)
     blurred: Tensor = band.transpose(2, 3) @ (x @ band)
     return blurred
+
+
+def _blur_image(image: Tensor, sigma: float) -> Tensor:
+    radius = math.ceil(3 * sigma)
+    weights = [math.exp(-0.5 * (k / sigma) ** 2) for k in range(radius + 1)]
+    total = 2 * sum(weights) - weights[0]
+    padded = F.pad(image, [radius] * 4, mode="reflect")
+    for step in (1, padded.shape[-1]):  # a pixel to the right, a pixel down
+        # flat, so that a shift is a slice of contiguous memory; what wraps around ends in the padding
+        source = padded.view(-1)
+        padded = padded * (weights[0] / total)
+        middle = padded.view(-1)[radius * step : len(source) - radius * step]
+        for k in range(1, radius + 1):
+            for start in ((radius - k) * step, (radius + k) * step):
+                middle.add_(source[start : start + len(middle)], alpha=weights[k] / total)
+    return padded[:, radius:-radius, radius:-radius]
 
 
 def _choose(mask: Tensor, x: Tensor, otherwise: Tensor) -> Tensor:
