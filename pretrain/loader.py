@@ -41,7 +41,7 @@ def batches(
         ValueError: an image that cannot be decoded; names it.
     """
     samples = _Batches(images.source, config, steps_per_epoch, range(first_step, last_step), world)
-    generator = _stream(images, samples, workers(config, world))
+    generator = _stream(images, samples, workers(config, world), _on_gpu(config))
     # at exit Python ends workers by a signal that they ignore, so they have to be gone by then
     atexit.register(_close, weakref.ref(generator))
     return generator
@@ -57,7 +57,7 @@ def workers(config: Config, world: World) -> int:
         return config.data.workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world.size > 1 else cores
-    if config.device != "cpu" and torch.cuda.is_available():
+    if _on_gpu(config):
         return max(1, min(16, share))
     return 0 if config.data.in_memory else max(1, share // 4)
 
@@ -104,7 +104,7 @@ class _Collated(Dataset[Any]):
 
 
 def _stream(
-    images: UnlabelledImages, samples: _Batches, num_workers: int
+    images: UnlabelledImages, samples: _Batches, num_workers: int, pin_memory: bool
 ) -> Generator[tuple[Tensor, ...], None, None]:
     iterator = iter(
         DataLoader(
@@ -113,7 +113,7 @@ def _stream(
             sampler=samples,
             num_workers=num_workers,
             worker_init_fn=_leave_signals_to_the_main_process,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin_memory,
         )
     )
     try:
@@ -124,6 +124,10 @@ def _stream(
     finally:
         if num_workers:
             iterator._shutdown_workers()  # type: ignore[attr-defined]  # now; at exit it would be too late
+
+
+def _on_gpu(config: Config) -> bool:
+    return config.device != "cpu" and torch.cuda.is_available()
 
 
 def _leave_signals_to_the_main_process(worker: int) -> None:
