@@ -15,7 +15,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -59,6 +58,7 @@ class Shards:
     """
 
     def __init__(self, pattern: str) -> None:
+        self._open: OrderedDict[int, int] = OrderedDict()  # descriptors by shard, the last used at the end
         self.paths = expand(pattern)
         with ThreadPoolExecutor(INDEXING_THREADS) as pool:
             indices = list(pool.map(_index, self.paths))
@@ -66,7 +66,10 @@ class Shards:
         self._offsets = np.array([offset for index in indices for _, offset, _ in index], dtype=np.int64)
         self._sizes = np.array([size for index in indices for _, _, size in index], dtype=np.int64)
         self._ends = np.cumsum([len(index) for index in indices])
-        self._open: OrderedDict[int, BinaryIO] = OrderedDict()
+
+    def __del__(self) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
 
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_open": OrderedDict()}  # open files do not travel to a spawned worker
@@ -86,12 +89,12 @@ class Shards:
         """
         shard, size = self._shard(index), int(self._sizes[index])
         if shard not in self._open:
-            self._open[shard] = self.paths[shard].open("rb", buffering=0)
+            self._open[shard] = os.open(self.paths[shard], os.O_RDONLY)
             if len(self._open) > MAX_OPEN:
-                self._open.popitem(last=False)[1].close()
+                os.close(self._open.popitem(last=False)[1])
         self._open.move_to_end(shard)
         # positioned, because forked workers share the file's position
-        data = os.pread(self._open[shard].fileno(), size, int(self._offsets[index]))
+        data = os.pread(self._open[shard], size, int(self._offsets[index]))
         if len(data) != size:
             raise OSError(f"{len(data)} bytes where there were {size}; the shard changed during the run")
         return data
