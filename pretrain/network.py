@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
 from pretrain.config import ModelConfig
+from pretrain.objective import at_least_float32
 
 
 class Branch(nn.Module):
@@ -62,7 +63,7 @@ class MEC(nn.Module):
     @staticmethod
     def unit_rows(x: Tensor) -> Tensor:
         """Rows of length 1, in float32 whatever the autocast."""
-        return F.normalize(x.float(), dim=1)
+        return F.normalize(at_least_float32(x), dim=1)
 
     @torch.no_grad()
     def update_target(self, momentum: float) -> None:

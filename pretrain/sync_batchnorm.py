@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pretrain.collective import World
+from pretrain.objective import at_least_float32
 
 
 def synchronise(model: nn.Module, world: World, device: torch.device) -> nn.Module:
@@ -52,10 +53,10 @@ class SyncBatchNorm(_BatchNorm):
         self._check_input_dim(input)
         if not self.training:
             return super().forward(input)
-        x = input.float()
+        x = at_least_float32(input)
         dims = [0, *range(2, x.dim())]
         shape = [1, -1] + [1] * (x.dim() - 2)
-        count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+        count = x.new_tensor([x.numel() // x.shape[1]])
         sums = _sum_over_ranks(torch.cat([x.sum(dims), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total

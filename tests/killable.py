@@ -1,22 +1,18 @@
-"""A pre-training in a process that a test can kill, without the seconds of importing torch each time."""
+"""A pre-training in a process that a test can kill."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PRELOADED = ("pretrain.train", "killable")
+from forkserver import forkserver
 
 
-def start(recipe: Path, *overrides: str) -> multiprocessing.process.BaseProcess:
-    """Start ``python -m pretrain recipe overrides`` as a fork of a server that has imported everything."""
-    os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    process = context.Process(target=_main, args=(recipe, overrides))
+def start(recipe: Path, *overrides: str) -> BaseProcess:
+    """Start ``python -m pretrain recipe overrides``."""
+    process = forkserver().Process(target=_main, args=(recipe, overrides))
     process.start()
     return process
 

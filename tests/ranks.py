@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from forkserver import forkserver
 
 from pretrain.collective import World
 
@@ -21,16 +20,21 @@ def run_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[
     The function must be importable (top level of a module); what it returns must be savable by torch.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mp.start_processes(
-            _rank, (size, folder, function, arguments), nprocs=size, join=True, start_method="spawn"
-        )
+        processes = [
+            forkserver().Process(target=_rank, args=(rank, size, folder, function, arguments))
+            for rank in range(size)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * size
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(size)]
 
 
 def _rank(
     rank: int, size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     if size > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)

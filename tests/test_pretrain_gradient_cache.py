@@ -16,6 +16,7 @@ from pretrain.network import MEC
 from pretrain.objective import lambda_from_eps, mec_loss
 
 ROWS = 512
+EPS_D_SQ = 0.06
 
 
 def network(frozen: bool = True) -> MEC:
@@ -38,7 +39,7 @@ def network(frozen: bool = True) -> MEC:
 
 
 def loss(p: list[Tensor], z: list[Tensor]) -> Tensor:
-    return mec_loss(p, z, lambda_from_eps(0.5, ROWS), 4)
+    return mec_loss(p, z, lambda_from_eps(EPS_D_SQ, ROWS), 4)
 
 
 def views(rows: int = ROWS, size: int = 16) -> list[Tensor]:
@@ -103,7 +104,7 @@ def test_chunks_of_64_give_the_gradient_of_512_at_a_fraction_of_the_memory() -> 
         value, p_in_chunks, _ = backward_in_chunks(model, views(), loss, 64, nullcontext)
     difference = (gradient(model) - whole).norm() / whole.norm()
     assert float(difference) < 1e-5
-    assert float(value) == pytest.approx(float(whole_loss), rel=1e-5)
+    assert float(value) == pytest.approx(float(whole_loss.detach()), rel=1e-5)
     torch.testing.assert_close(p_in_chunks[0], p[0].detach(), rtol=1e-4, atol=1e-5)
     assert chunk_memory.peak < 0.35 * whole_memory.peak
 
@@ -116,8 +117,8 @@ def test_it_is_not_the_mean_of_the_chunks_own_losses() -> None:
     model.zero_grad()
     for chunk in zip(*(view.split(64) for view in views()), strict=True):
         p, z = model(chunk)
-        (mec_loss(p, z, lambda_from_eps(0.5, 64), 4) / 8).backward()
-    assert float((gradient(model) - whole).norm() / whole.norm()) > 0.01
+        (mec_loss(p, z, lambda_from_eps(EPS_D_SQ, 64), 4) / 8).backward()
+    assert float((gradient(model) - whole).norm() / whole.norm()) > 1e-3
 
 
 def test_batch_norm_in_training_is_that_of_the_chunk_and_noted_once() -> None:
