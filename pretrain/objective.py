@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pretrain.collective import World, gather_rows
-from pretrain.row_blocks import add_product, transpose
+from pretrain.row_blocks import add_product, gather, transpose
 
 ONE_PROCESS = World()
 
@@ -225,37 +225,46 @@ def _series(
     """The series, and its gradients without the factor lam where they are wanted.
 
     Powers X^1 .. X^h are formed up to h = ceil(order / 2). They give the traces up to Tr X^h; the further
-    ones are inner products Tr(X^h X^j) = <X^h, (X^j)^T>. F's terms beyond X^h share that factor, so that one
-    more product sums them all: at order 4, F = I + X + X^2 + X^2 X takes two products of C's size.
+    ones are inner products Tr(X^h X^j) = <X^h, (X^j)^T>.
     """
-    (m, dim), turned = whole_z.shape, whole_z.shape[0] > whole_z.shape[1]
+    m, dim = whole_z.shape
+    turned = m > dim
     s = dim if turned else m
     a, b = (transpose(p, m, world) if turned else p), (whole_z.T if turned else whole_z)
     h = (order + 1) // 2
     powers = [(a @ b.T).mul_(-lam)]
     for _ in range(1, h):
         powers.append(add_product(torch.zeros_like(powers[0]), powers[-1], powers[0], world))
-    first = world.share(s).start
+    transposed = [transpose(power, s, world) for power in powers[: h if wanted[0] else order - h]]
+    diagonal = world.share(s).start
     value = powers[0].new_zeros(())
     for k, power in enumerate(powers, 1):
-        value -= power.diagonal(first).sum() / k
-    for k in range(h + 1, order + 1):
-        other = transpose(powers[k - h - 1], s, world)
+        value -= power.diagonal(diagonal).sum() / k
+    for k, other in enumerate(transposed[: order - h], h + 1):
         value -= torch.einsum("ij,ij->", powers[-1], other) / k
     value = _sum(value, world)
-    if not any(wanted):
-        return value, None, None
-
-    f = sum(powers[1:], start=powers[0])
-    f.diagonal(first).add_(1)
-    if order > h + 1:
-        add_product(f, powers[-1], sum(powers[1 : order - h - 1], start=powers[0]), world)
-    dp = dz = None
-    if wanted[0]:
-        dp = _gradient(transpose(f, s, world), whole_z, turned, world)
-    if wanted[1]:
-        dz = _gradient(f, gather_rows(p, world, m), turned, world)
+    # F^T from the powers of X^T, which are here: one matrix less to send than a transposed F
+    dp = _gradient(_geometric(transposed, order, world), whole_z, turned, world) if wanted[0] else None
+    dz = (
+        _gradient(_geometric(powers, order, world), gather(p, m, world), turned, world) if wanted[1] else None
+    )
     return value, dp, dz
+
+
+def _geometric(powers: list[Tensor], order: int, world: World) -> Tensor:
+    """This rank's rows of F = I + X + ... + X^(order - 1), from X^1 .. X^h.
+
+    The terms beyond X^h share that factor, so that one more product sums them all: I + X + X^2 + X^2 X at
+    order 4.
+    """
+    f = powers[0].clone()
+    for power in powers[1:]:
+        f.add_(power)
+    f.diagonal(world.share(f.shape[1]).start).add_(1)
+    beyond = powers[: order - 1 - len(powers)]
+    if beyond:
+        add_product(f, powers[-1], sum(beyond[1:], start=beyond[0]), world)
+    return f
 
 
 def _gradient(f: Tensor, whole: Tensor, turned: bool, world: World) -> Tensor:
@@ -271,7 +280,7 @@ def _exact(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """log det(I + C) and its gradients from one LU factorisation, whole on every rank."""
     m, dim = whole_z.shape
-    whole_p = gather_rows(p, world, m)
+    whole_p = gather(p, m, world)
     a, b = (whole_p.T, whole_z.T) if m > dim else (whole_p, whole_z)
     matrix = (a @ b.T).mul_(lam)
     matrix.diagonal().add_(1)
@@ -300,7 +309,7 @@ def _gather(z: Tensor, m: int, world: World) -> Tensor:
             f"{len(z)} rows, expected {own}: rank {world.rank}'s share of batch_size {m} "
             f"over {world.size} processes"
         )
-    return gather_rows(at_least_float32(z.detach()), world, m)
+    return gather(at_least_float32(z), m, world)
 
 
 def _sum(x: Tensor, world: World) -> Tensor:
