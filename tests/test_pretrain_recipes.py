@@ -210,3 +210,13 @@ def test_a_base_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(ValueError, match=r"list\.yaml: expected keys and values"):
         load_config(tmp_path / "list.yaml")
+
+
+def test_the_compared_objectives_share_all_but_the_objective_and_its_rate() -> None:
+    base = flat(load_config(RECIPES / "cifar10_resnet18_w16.yaml"))
+    for name, keys in (
+        ("order1", {"objective.order", "optim.base_lr"}),
+        ("barlow_twins", {"objective.name", "optim.base_lr"}),
+    ):
+        config = flat(load_config(RECIPES / f"cifar10_resnet18_w16_{name}.yaml"))
+        assert {key for key in base if config[key] != base[key]} - {"out"} <= keys
