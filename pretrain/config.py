@@ -155,13 +155,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
     return config
 
 
-def _layers(path: Path) -> list[DictConfig]:
+def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[DictConfig]:
     """The recipe's file and before it those it is based on."""
+    if path.resolve() in above:
+        raise ValueError(f"{path}: is its own base, by way of {len(above)} files")
     recipe = OmegaConf.load(path)
     if not isinstance(recipe, DictConfig):
         raise ValueError(f"{path}: expected keys and values, found {type(recipe).__name__}")
     base = recipe.pop("base", None)
-    return [*(_layers(path.parent / base) if base else []), recipe]
+    return [*(_layers(path.parent / base, (*above, path.resolve())) if base else []), recipe]
 
 
 def check(config: Config) -> None:

@@ -33,7 +33,7 @@ def write_backbone(path: Path, state: dict[str, Tensor], config: Config, checkpo
     if broken:
         raise ValueError(f"{path}: not written, {broken[0]} and {len(broken) - 1} more hold NaN or infinity")
     header = {
-        "method": "mec",
+        "method": method_name(config),
         "arch": config.model.arch,
         "pretrain_data": config.data.name,
         "pretrain_epochs": str(config.optim.epochs),
@@ -47,6 +47,14 @@ def write_backbone(path: Path, state: dict[str, Tensor], config: Config, checkpo
     }
     content = _sort_metadata(save({key: value.contiguous().cpu() for key, value in state.items()}, header))
     write_atomically(path, content)
+
+
+def method_name(config: Config) -> str:
+    """What rows and tables call the objective; other orders than the paper's 4 carry theirs."""
+    objective = config.objective
+    if objective.name == "mec" and objective.order != 4:
+        return f"mec-order-{objective.order}" if objective.order else "mec-exact"
+    return {"simsiam+mec": "simsiam-with-mec"}.get(objective.name, objective.name)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

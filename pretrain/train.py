@@ -339,8 +339,8 @@ def refuse_nan(run: Run) -> None:
     if bad_step >= 0:
         raise DivergedError(
             f"{run.config.out}: the loss of step {bad_step + 1} is not finite; lower optim.base_lr "
-            f"({run.config.optim.base_lr:g} now) or raise objective.eps_d_sq ({distortion(run.config):g} now). "
-            "Checkpoints before it are kept"
+            f"({run.config.optim.base_lr:g} now) or raise objective.eps_d_sq ({distortion(run.config):g} "
+            "now). Checkpoints before it are kept"
         )
 
 

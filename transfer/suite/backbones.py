@@ -58,7 +58,11 @@ def pretrain(recipe: Path, out: Path) -> Path:
     spec = importlib.util.find_spec("pretrain")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package pretrain is not importable; run from the checkout's root")
-    digest = hashlib.sha256(recipe.read_bytes())
+    resolve = [sys.executable, "-m", "pretrain", str(recipe), "--dry-run"]
+    resolved = subprocess.run(resolve, check=False, capture_output=True)  # with what it is based on
+    if resolved.returncode != 0:
+        raise RuntimeError(resolved.stderr.decode().strip())
+    digest = hashlib.sha256(resolved.stdout)
     for source in sorted(Path(spec.origin).parent.glob("*.py")):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     run_dir = out / f"pretrain-{digest.hexdigest()[:8]}"
