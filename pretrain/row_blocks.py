@@ -36,22 +36,18 @@ def transpose(rows: Tensor, num_rows: int, world: World) -> Tensor:
         num_rows: n, X's rows of all ranks together.
 
     Returns:
-        ``(k_r, n)``, a view that is not contiguous.
+        ``(k_r, n)``: of one process a view, of several a contiguous copy.
     """
     if world.size == 1:
         return rows.T
-    num_columns = rows.shape[1]
-    sent = torch.cat([block.flatten() for block in rows.tensor_split(world.size, dim=1)])
-    # What arrives from the ranks in turn is X's rows from first to last, this rank's columns of each.
-    width = world.sizes(num_columns)[world.rank]
-    columns = rows.new_empty(num_rows, width)
-    dist.all_to_all_single(
-        columns.view(-1),
-        sent,
-        [size * width for size in world.sizes(num_rows)],
-        [len(rows) * size for size in world.sizes(num_columns)],
-    )
-    return columns.T
+    sent = rows.T.contiguous()  # its rows for every rank in turn
+    heights, widths = world.sizes(len(sent)), world.sizes(num_rows)
+    height = heights[world.rank]
+    parts = [height * width for width in widths]
+    received = sent.new_empty(sum(parts))
+    dist.all_to_all_single(received, sent.view(-1), parts, [size * len(rows) for size in heights])
+    blocks = torch.split_with_sizes(received, parts)
+    return torch.cat([block.view(height, width) for block, width in zip(blocks, widths, strict=True)], 1)
 
 
 def add_product(total: Tensor, x: Tensor, y: Tensor, world: World) -> Tensor:
@@ -61,11 +57,10 @@ def add_product(total: Tensor, x: Tensor, y: Tensor, world: World) -> Tensor:
 
     Args:
         total: ``(n_r, n)``.
-        x, y: ``(n_r, n)``, this rank's rows of two square matrices.
+        x, y: ``(n_r, n)``, this rank's rows of two square matrices; y contiguous over several ranks.
     """
     if world.size == 1:
         return total.addmm_(x, y)
-    y = y.contiguous()
     for rank, columns in enumerate(x.tensor_split(world.size, dim=1)):
         block = y if rank == world.rank else y.new_empty(columns.shape[1], y.shape[1])
         dist.broadcast(block, rank)
