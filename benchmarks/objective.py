@@ -135,7 +135,7 @@ def over_ranks(sizes: Sequence[int], repeats: int) -> None:
 
 
 def _spawned(size: int, m: int, repeats: int) -> list[tuple[float, float, float]]:
-    """By rank of ``size`` processes: a step's operations, CPU seconds of the thread that computes and of all."""
+    """By rank: a step's operations, CPU seconds of the thread that computes and of all threads."""
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_rank, (size, m, repeats, folder), size)
         return [torch.load(f"{folder}/{rank}.pt") for rank in range(size)]
