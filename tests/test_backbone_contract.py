@@ -109,7 +109,7 @@ def test_pretraining_writes_what_transfer_reads(tmp_path: Path, arch: str, branc
     write_pretrained(path, model.backbone_state(branch), config, checkpoint)
     backbone = read_backbone(path)
     assert (backbone.info.arch, backbone.info.branch, backbone.info.pretrain_data) == (arch, branch, "noise")
-    encoder = (model.online if branch == "online" else model.target)[0].eval()
+    encoder = (model.online if branch == "online" else model.target).encoder.eval()
     images = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(build_resnet(backbone)(images), encoder(images))
 
