@@ -150,7 +150,7 @@ def measure(sides: Sequence[Callable[[int], object]], rounds: int) -> list[float
 def view_statistics(views: Tensor) -> dict[str, Tensor]:
     """What is compared: one number for each view ``(B,)``, of pixels in 0..1."""
     mean, std = (torch.tensor(c).view(3, 1, 1) for c in (MEAN, STD))
-    x = views * std + mean
+    x = (255 * (views * std + mean)).round() / 255  # PIL's are whole grey levels, and rounding sharpens
     chroma = x.amax(1) - x.amin(1)
     detail = sum(x.diff(n=2, dim=dim).abs().mean((1, 2, 3)) for dim in (2, 3))
     probabilities = (0.1, 0.5, 0.9)
@@ -160,7 +160,7 @@ def view_statistics(views: Tensor) -> dict[str, Tensor]:
         **{f"std of {name}": x[:, i].std((1, 2)) for i, name in enumerate("RGB")},
         **{f"quantile {p}": values for p, values in zip(probabilities, quantiles, strict=True)},
         "chroma": chroma.mean((1, 2)),
-        "fraction gray": (chroma.amax((1, 2)) < 1e-3).float(),
+        "fraction gray": (chroma.amax((1, 2)) < 1.5 / 255).float(),
         "fraction dark": (x.amax((1, 2, 3)) < 0.55).float(),  # the solarised ones among them
         "sharpness": detail / x.std((1, 2, 3)).clamp_min(1e-3),
     }

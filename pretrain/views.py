@@ -26,7 +26,7 @@ STD = (0.229, 0.224, 0.225)
 GRAY = (0.299, 0.587, 0.114)  # ITU-R 601 luma
 BLUR_SIGMA = (0.1, 2.0)  # pixels at 224 px; scaled with the view's size
 BLUR_RADIUS = 11  # pixels at 224 px: the field's kernel of 23
-CACHE = 2**18  # bytes of float32 images that a core works on at a time
+CACHE = 2**19  # bytes of float32 images that a core works on at a time
 
 
 @dataclass(frozen=True)
