@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -19,7 +20,7 @@ from figure_scene import (
 )
 
 from transfer.report.aggregate import Cell, to_cells
-from transfer.report.curves import CurvePoint
+from transfer.report.curves import DERIVED, OBJECTIVE, CurvePoint
 from transfer.report.figures.curves import draw_curves
 from transfer.report.figures.draw import draw_figures
 from transfer.report.figures.intervals import MAIN, build_panels, draw_intervals
@@ -240,6 +241,42 @@ def test_curves_of_several_runs_are_named() -> None:
     svg = curves_svg("orders", points)
     assert {"order 1", "order 4"} <= set(texts(svg))
     assert {"loss-0", "loss-1"} <= set(lines(svg))
+
+
+def said(points: list[CurvePoint], source: str) -> list[CurvePoint]:
+    return [replace(point, source=source) for point in points]
+
+
+@pytest.mark.parametrize(
+    ("points", "subtitle"),
+    [
+        (said(curve("coding_length", 1.0), DERIVED + "a log"), "nats per batch, by the series trained with"),
+        (curve("coding_length", 1.0), "nats per batch, Eq. 1 of one view at the final λ"),
+        (
+            [
+                *curve("coding_length", 1.0),
+                *said(curve("coding_length", 1.0, run="old"), DERIVED + "a log"),
+            ],
+            "nats per batch, by two definitions",
+        ),
+        (curve("loss", -0.5), "minus the coding length, scaled"),
+        (said(curve("loss", 9.0), f"a log{OBJECTIVE}vicreg"), "of the objective trained with"),
+    ],
+)
+def test_curves_say_which_definition_they_show(points: list[CurvePoint], subtitle: str) -> None:
+    kind = {"coding_length": "nats per batch", "loss": "minus|of the objective"}[points[0].metric]
+    (found,) = [text for text in texts(curves_svg("mini", points)) if re.match(kind, text)]
+    assert found.startswith(subtitle)
+
+
+def test_online_knn_is_drawn_where_no_checkpoint_was_evaluated() -> None:
+    online, checkpoints = curve("online_knn_top1", 20.0, 30.0), curve("knn_top1", 25.0, 35.0)
+    svg = curves_svg("mini", online)
+    assert "kNN while training" in texts(svg)
+    assert "online_knn_top1-0-124" in positions(svg)
+    svg = curves_svg("mini", [*online, *checkpoints])
+    assert "kNN while training" not in texts(svg)
+    assert {name for name in positions(svg) if "knn" in name} == {"knn_top1-0-62", "knn_top1-0-124"}
 
 
 # ------------------------------------------------------------------------------------------ text

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 from figure_scene import RESULTS, measured_row
+from noise_recipe import write_recipe
 
+from pretrain.config import load_config
+from pretrain.train import train
 from transfer.report.command import main as make_tables
 from transfer.report.curves import HEADER, coding_length, collect_curves, read_curves
 from transfer.report.rows import write_rows
@@ -92,6 +95,89 @@ def test_a_log_without_a_number_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"metrics.jsonl:1: no line of numbers"):
         collect_curves(run, tmp_path / "mini.csv")
     assert not (tmp_path / "mini.csv").exists()
+
+
+def rewrite(run: Path, objective: str | None, *extra: dict[str, float]) -> None:
+    """Name the objective in the recipe, and add to the two lines of the log."""
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"objective": {"name": objective}}))
+    log = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    both = [line | more for line, more in zip(lines, extra, strict=True)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in both))
+
+
+@pytest.mark.parametrize("objective", ["mec", "barlow-twins"])
+def test_a_logged_coding_length_is_taken_as_it_is(run: Path, tmp_path: Path, objective: str) -> None:
+    rewrite(run, objective, {"coding_length": 81.5}, {"coding_length": 99.25})
+    collect_curves(run, tmp_path / "mini.csv")
+    points = [p for p in read_curves(tmp_path)["mini"] if p.metric == "coding_length"]
+    assert [(p.step, p.value) for p in points] == [(62, 81.5), (124, 99.25)]
+    (source,) = {p.source for p in points}
+    assert source.startswith("Eq. 1 at the final lambda, in metrics.jsonl of a run of 2 epochs")
+    assert ("objective barlow-twins" in source) == (objective == "barlow-twins")
+
+
+def test_two_definitions_of_the_coding_length_are_not_joined(run: Path, tmp_path: Path) -> None:
+    rewrite(run, "mec", {}, {"coding_length": 99.25})
+    collect_curves(run, tmp_path / "mini.csv")
+    points = [p for p in read_curves(tmp_path)["mini"] if p.metric == "coding_length"]
+    assert [(p.step, p.value) for p in points] == [(124, 99.25)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "derived"),
+    [("mec", True), ("barlow-twins", False), ("vicreg", False), ("simsiam+mec", False)],
+)
+def test_only_mecs_loss_gives_a_coding_length(
+    run: Path, tmp_path: Path, objective: str, derived: bool
+) -> None:
+    rewrite(run, objective, {}, {})
+    assert collect_curves(run, tmp_path / "mini.csv") == 2 * (5 + derived) + 1
+    points = read_curves(tmp_path)["mini"]
+    assert any(p.metric == "coding_length" for p in points) == derived
+    (source,) = {p.source for p in points if p.metric == "loss"}
+    assert source == "metrics.jsonl of a run of 2 epochs" + ("" if derived else f", objective {objective}")
+
+
+def test_an_objective_without_a_name_is_refused(run: Path, tmp_path: Path) -> None:
+    rewrite(run, None, {}, {})
+    with pytest.raises(ValueError, match=r"config.json: expected a name as objective.name, found"):
+        collect_curves(run, tmp_path / "mini.csv")
+
+
+def test_the_loops_own_knn_is_another_metric_than_that_of_checkpoints(run: Path, tmp_path: Path) -> None:
+    rewrite(run, "mec", {}, {"knn_top1": 44.0})  # at the step of the checkpoint that was evaluated
+    collect_curves(run, tmp_path / "mini.csv")
+    points = read_curves(tmp_path)["mini"]
+    found = {p.metric: (p.step, p.value, p.source) for p in points if "knn" in p.metric}
+    assert found == {
+        "knn_top1": (124, 31.5, "python -m transfer linear c.yaml"),
+        "online_knn_top1": (
+            *(124, 44.0),
+            "while training, by knn.* of config.json, in metrics.jsonl of a run of 2 epochs",
+        ),
+    }
+
+
+@pytest.mark.parametrize("key", ["coding_length", "knn_top1"])
+def test_an_optional_number_that_is_none_is_refused(run: Path, tmp_path: Path, key: str) -> None:
+    rewrite(run, "mec", {}, {key: math.nan})
+    with pytest.raises(ValueError, match=rf"metrics.jsonl:2: expected a finite number for {key}"):
+        collect_curves(run, tmp_path / "mini.csv")
+
+
+def test_a_real_run_gives_its_logged_numbers(tmp_path: Path) -> None:
+    labelled = f"{{train_dir: {tmp_path}/images, val_dir: {tmp_path}/images}}"
+    recipe = write_recipe(tmp_path, epochs=1, knn=labelled)
+    run = train(load_config(recipe)).parent
+    collect_curves(run, tmp_path / "curves" / "noise.csv")
+    points = read_curves(tmp_path / "curves")["noise"]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for metric, key in (("coding_length", "coding_length"), ("online_knn_top1", "knn_top1")):
+        expected = {line["step"]: line[key] for line in lines if key in line}
+        assert {p.step: p.value for p in points if p.metric == metric} == pytest.approx(expected)
+        assert expected
 
 
 @pytest.mark.parametrize(

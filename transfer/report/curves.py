@@ -20,7 +20,7 @@ from pathlib import Path
 
 from transfer.report.rows import read_rows
 
-# Metric -> key in metrics.jsonl. The coding length is not logged, it follows from the loss (see below).
+# Metric -> key in metrics.jsonl, in each of its lines.
 LOGGED = {
     "loss": "loss",
     "spectral_norm": "spectral_norm",
@@ -30,9 +30,13 @@ LOGGED = {
 }
 SIZES = (("optim", "batch_size"), ("model", "dim"), ("optim", "epochs"))  # m, d and the run's length
 LARGEST_HEADER = 1 << 20
-KNN = "knn_top1"
+KNN = "knn_top1"  # of checkpoints, by `python -m transfer knn`; as a key of metrics.jsonl it is ONLINE_KNN
+ONLINE_KNN = "online_knn_top1"  # the loop's monitor, by knn.* of its recipe: another protocol than KNN
 LENGTH = "coding_length"
-METRICS = (*LOGGED, LENGTH, KNN)
+METRICS = (*LOGGED, LENGTH, KNN, ONLINE_KNN)
+# What a source says, for those who must tell two definitions of a metric apart.
+DERIVED = "from loss and lambda in "  # begins that of a coding length that follows from the loss
+OBJECTIVE = ", objective "  # goes before the name of one that is not MEC, whose loss is no coding length
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,13 @@ Curves = Mapping[str, tuple[CurvePoint, ...]]
 def collect_curves(run: Path, into: Path) -> int:
     """Write the curves of one run; returns the number of lines.
 
+    The coding length is the logged one: Eq. 1, exact, of the target's first view at the final lambda; nats.
+    A log in which no line has it gives :func:`coding_length` if the run trained MEC, else none.
+
     Raises:
         FileNotFoundError: no ``config.json`` or ``metrics.jsonl`` in the folder.
-        ValueError: a line of the log that lacks a number, or an unusable kNN row; names file and line.
+        ValueError: a recipe without sizes or with an objective that is no name, a line of the log that lacks
+            a number, or an unusable kNN row; names file and line.
     """
     recipe, log = run / "config.json", run / "metrics.jsonl"
     for path in (recipe, log):
@@ -68,15 +76,25 @@ def collect_curves(run: Path, into: Path) -> int:
     config = json.loads(recipe.read_text(encoding="utf-8"))
     digest = hashlib.sha256(recipe.read_bytes()).hexdigest()
     batch, dim, epochs = (_read_size(recipe, config, *key) for key in SIZES)
+    objective = _read_objective(recipe, config)
     logged = f"metrics.jsonl of a run of {epochs} epochs"
+    logged += "" if objective == "mec" else OBJECTIVE + objective
     version = _tool_version(run / "backbone.safetensors")
+    lines = [
+        _read_facts(log, number, line)
+        for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), 1)
+    ]
+    derive = objective == "mec" and not any(LENGTH in facts for facts in lines)
     points = []
-    for number, line in enumerate(log.read_text(encoding="utf-8").splitlines(), 1):
-        facts = _read_facts(log, number, line)
-        values = {metric: facts[key] for metric, key in LOGGED.items()}
-        values[LENGTH] = coding_length(facts["loss"], facts["lambda"], batch, dim)
-        for metric, value in values.items():
-            source = logged if metric != LENGTH else f"from loss and lambda in {logged}"
+    for facts in lines:
+        said = {metric: (facts[key], logged) for metric, key in LOGGED.items()}
+        if LENGTH in facts:
+            said[LENGTH] = facts[LENGTH], f"Eq. 1 at the final lambda, in {logged}"
+        elif derive:
+            said[LENGTH] = coding_length(facts["loss"], facts["lambda"], batch, dim), DERIVED + logged
+        if KNN in facts:
+            said[ONLINE_KNN] = facts[KNN], f"while training, by knn.* of config.json, in {logged}"
+        for metric, (value, source) in said.items():
             points.append(
                 CurvePoint(
                     *(run.name, int(facts["step"]), facts["epoch"], metric, value),
@@ -93,7 +111,7 @@ def collect_curves(run: Path, into: Path) -> int:
 def coding_length(loss: float, lam: float, batch: int, dim: int) -> float:
     """L in nats (MEC, arXiv 2210.11464, Eqs. 1 to 3), as the series that was trained with has it.
 
-    The loss is -(S12 + S21) / (2 lambda m) with S the series of log det(I + C) over a batch of m, so the
+    MEC's loss is -(S12 + S21) / (2 lambda m) with S the series of log det(I + C) over a batch of m, so the
     mean of both directions is L = mu (S12 + S21) / 2 = -loss lambda m mu, mu = (m + d) / 2.
     """
     return -loss * lam * batch * (batch + dim) / 2
@@ -139,7 +157,7 @@ def _read_facts(log: Path, number: int, line: str) -> dict[str, float]:
         facts = {key: float(value) for key, value in json.loads(line).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{log}:{number}: no line of numbers: {error}") from error
-    wanted = ("step", "epoch", *LOGGED.values())
+    wanted = ("step", "epoch", *LOGGED.values(), *(key for key in (LENGTH, KNN) if key in facts))
     missing = [key for key in wanted if not math.isfinite(facts.get(key, math.nan))]
     if missing:
         raise ValueError(f"{log}:{number}: expected a finite number for {', '.join(missing)}")
@@ -151,6 +169,15 @@ def _read_size(recipe: Path, config: Mapping[str, object], group: str, name: str
         return int(config[group][name])  # type: ignore[index]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{recipe}: expected a whole number {group}.{name}, found none: {error}") from error
+
+
+def _read_objective(recipe: Path, config: Mapping[str, object]) -> str:
+    """The objective's name; "mec" where there is none, because the versions that wrote none knew no other."""
+    group = config.get("objective", {})
+    name = group.get("name", "mec") if isinstance(group, dict) else None
+    if not isinstance(name, str):
+        raise ValueError(f"{recipe}: expected a name as objective.name, found {json.dumps(group)}")
+    return name
 
 
 def _steps_per_epoch(log: Path, points: list[CurvePoint]) -> float:

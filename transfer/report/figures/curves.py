@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from transfer.report.curves import KNN, LENGTH, CurvePoint
+from transfer.report.curves import DERIVED, KNN, LENGTH, OBJECTIVE, ONLINE_KNN, CurvePoint
 from transfer.report.figures.canvas import (
     ACCENT,
     MARGIN,
@@ -43,6 +43,8 @@ PLOTS = (
     Plot("spectral_norm", "Spectral norm of C", "the series converges below 1", bound=1.0),
     Plot(KNN, "kNN", "top-1 in % of the checkpoints", points=True),
 )
+# In the place of the last where no checkpoint was evaluated; the two are never in one panel.
+ONLINE_PLOT = Plot(ONLINE_KNN, "kNN while training", "top-1 in %, online encoder, on subsets", points=True)
 
 
 def draw_curves(name: str, points: Sequence[CurvePoint]) -> Sheet | None:
@@ -60,12 +62,26 @@ def draw_curves(name: str, points: Sequence[CurvePoint]) -> Sheet | None:
     sheet.heading()
     end = max(point.epoch for point in points)
     warm = _warm_up_end(lines["lambda"])
-    for i, plot in enumerate(PLOTS):
+    plots = (*PLOTS[:-1], ONLINE_PLOT) if ONLINE_KNN in lines and KNN not in lines else PLOTS
+    for i, plot in enumerate(_describe(plot, points) for plot in plots):
         left = MARGIN + (i % 2) * (width + GAP)
         top = TOP - 20 + HEAD + (i // 2) * (HEAD + HEIGHT + FOOT)
         _draw(sheet, Box(left, top, width, HEIGHT, ROOM), plot, lines[plot.metric], runs, end, warm)
     sheet.footnotes(bottom - 12, notes)
     return sheet
+
+
+def _describe(plot: Plot, points: Sequence[CurvePoint]) -> Plot:
+    """The plot with a subtitle that is true of what its points' sources say they are."""
+    sources = {point.source for point in points if point.metric == plot.metric}
+    if plot.metric == "loss" and any(OBJECTIVE in source for source in sources):
+        return replace(plot, subtitle="of the objective trained with; its scale is its own")
+    derived = {source.startswith(DERIVED) for source in sources}
+    if plot.metric == LENGTH and derived == {False}:
+        return replace(plot, subtitle="nats per batch, Eq. 1 of one view at the final λ")
+    if plot.metric == LENGTH and len(derived) == 2:
+        return replace(plot, subtitle="nats per batch, by two definitions: see the sources")
+    return plot
 
 
 def _notes(points: Sequence[CurvePoint], runs: Sequence[str]) -> list[str]:
