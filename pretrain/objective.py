@@ -291,7 +291,7 @@ def _exact(
     negative = ((diagonal < 0).sum() + swaps) % 2 == 1
     if (negative | (diagonal == 0).any()) & ~value.isnan():
         raise ValueError(
-            "log det(I + C): the determinant is not positive, which needs a spectral norm of C above 1; "
+            "log det(I + C): the determinant is not positive, so C has a spectral norm of 1 or more; "
             "lower lambda (raise eps_d^2), or train with the series (order 1 and more)"
         )
     gradients: list[Tensor | None] = []
