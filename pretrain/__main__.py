@@ -56,6 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         try:
             train(config, resume=args.resume == "auto")
+        except OSError as error:
+            if error.errno is not None and error.filename is None:  # a write, to a disk that is full
+                raise OSError(
+                    f"{config.out}: {error.strerror}; give the same command again to go on"
+                ) from error
+            raise
         except StoppedError as stopped:
             print(f"pretrain: {stopped}; give the same command again to go on", file=sys.stderr)
             return STOPPED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -256,8 +257,9 @@ def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Pat
                 checkpoint = save_checkpoint(out / "checkpoints", run.step, run.state(), config.keep)
             if told and not last:
                 agree(0, world)  # nobody leaves before the checkpoint is there
+                name = signal.Signals(told).name
                 raise StoppedError(
-                    f"{out}: stopped by signal {told} after step {run.step} of {plan.total_steps}, saved"
+                    f"{out}: stopped by {name} after step {run.step} of {plan.total_steps}, saved"
                 )
             watch.step_done()
     if checkpoint is None and world.first:  # killed between the last checkpoint and the export
