@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
+from ranks import run_ranks
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -90,23 +89,10 @@ def results(world: World) -> dict[Any, Any]:
     return found
 
 
-def rank_main(rank: int, folder: Path) -> None:
-    """Join a group of every size in turn and write what was found; run by spawn."""
-    torch.set_num_threads(1)
-    for size in SIZES:
-        if rank < size:
-            dist.init_process_group("gloo", f"file://{folder}/group{size}", rank=rank, world_size=size)
-            torch.save(results(World(rank, size, rank)), folder / f"{size}-{rank}.pt")
-            dist.barrier()
-            dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[Any, Any]]]:
+def ranks() -> dict[int, list[dict[Any, Any]]]:
     """By number of processes, what each found."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(rank_main, (folder,), max(SIZES))
-    return {size: [torch.load(folder / f"{size}-{rank}.pt") for rank in range(size)] for size in SIZES}
+    return {size: run_ranks(size, results) for size in SIZES}
 
 
 @pytest.fixture(scope="module")
