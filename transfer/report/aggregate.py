@@ -132,10 +132,8 @@ class Cell:
             stated = self.rows[0].std if len(self.rows) == 1 else None
             return None if stated is None else Interval(self.value - stated, self.value + stated, STATED)
         if self.std:
-            low, high = mean_interval(self.values)
-            metric = METRICS[self.column.metric]
-            highest = 100.0 if metric.unit == "percent" else high
-            return Interval(max(low, metric.lowest), min(high, highest), f"t over {len(self.values)} seeds")
+            low, high = interval_over_seeds(self.values, self.column.metric)
+            return Interval(low, high, f"t over {len(self.values)} seeds")
         noun = ITEM_NOUNS.get(self.column.metric, "")
         if self.column.metric in HITS and self.n:
             return Interval(*wilson_interval(self.value, self.n), f"Wilson, {self.n} {noun}")
@@ -144,6 +142,13 @@ class Cell:
                 kind = f"bootstrap over {len(items.values)} {noun}"
                 return Interval(*bootstrap_interval(items.values), kind)
         return None
+
+
+def interval_over_seeds(values: Sequence[float], metric: str) -> tuple[float, float]:
+    """95 % t interval of the mean of two values or more, cut at the ends of the metric's range."""
+    low, high = mean_interval(values)
+    lowest, highest = METRICS[metric].lowest, 100.0 if METRICS[metric].unit == "percent" else high
+    return max(low, lowest), min(high, highest)
 
 
 def find_results(path: Path) -> list[Path]:

@@ -6,6 +6,7 @@
     tools/make_tables.py --collect runs/mini --into results/measured/mini.csv
     tools/make_tables.py --collect-curves runs/pretrain/mini --into results/curves/mini.csv
     tools/make_tables.py --compare old.csv results/measured/mini.csv
+    tools/make_tables.py --over-seeds results/measured/cifar10_objectives.csv --against random
 
 --check names file, line and, in a CSV file, the cell of the first difference and the row it comes from; a
 row that cannot be read fails it too. --collect puts what the numbers are means of (hits of images, scores
@@ -13,7 +14,8 @@ of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what a
 kNN results of its checkpoints below its folder. --compare prints the numbers that changed, with the 95 %
 interval of the difference (t over common seeds; McNemar or bootstrap over common items; Wilson). It exits
 with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
-cannot be read.
+cannot be read. --over-seeds takes the backbones of a recipe as one sample and prints mean and 95 % t interval
+over them; --against adds the differences to a method, by Welch's t test with Holm's p values.
 
 Needs Python 3.10 or newer, pandas, pandera, jinja2 and matplotlib: pip install --group report. No torch, no
 installation of this project.
@@ -33,6 +35,7 @@ from transfer.report.check import first_difference
 from transfer.report.compare import compare_files, exit_status, render_changes
 from transfer.report.curves import collect_curves
 from transfer.report.items import SUFFIX
+from transfer.report.over_seeds import read_samples, render_samples
 from transfer.report.page.check import page_difference
 from transfer.report.render import write_files
 
@@ -45,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if (args.collect is None and args.collect_curves is None) != (args.into is None):
         parser.error("--into belongs together with --collect or --collect-curves")
+    if args.against is not None and args.over_seeds is None:
+        parser.error("--against belongs together with --over-seeds")
     try:
         if args.collect:
             print(f"{args.into}: {collect(args.collect, args.into)} rows")
@@ -56,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             changes = compare_files(*args.compare)
             print(render_changes(changes, (str(args.compare[0]), str(args.compare[1]))), end="")
             return exit_status(changes)
+        if args.over_seeds:
+            print(render_samples(read_samples(args.over_seeds, args.against), args.against), end="")
+            return 0
         measured = _measured(args.measured)
         beside = args.out.resolve().parent  # figures, curves and page stand beside the tables
         results = render_results(args.published, measured, args.notes, beside / "curves")
@@ -125,4 +133,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--collect-curves", type=Path, metavar="RUN", help="what a pre-training run logged")
     add("--into", type=Path, metavar="CSV", help="where --collect and --collect-curves write")
     add("--compare", type=Path, nargs=2, metavar=("A", "B"), help="what changed from one file to another")
+    add("--over-seeds", type=Path, metavar="CSV", help="means over backbones of one recipe")
+    add("--against", metavar="METHOD", help="for --over-seeds: the method whose means are subtracted")
     return parser

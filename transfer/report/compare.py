@@ -14,6 +14,7 @@ from pathlib import Path
 
 from transfer.report.aggregate import Cell, place_failures, read_all, to_cells
 from transfer.report.items import read_items
+from transfer.report.markdown import padded_table
 from transfer.report.pairs import compare_cells
 from transfer.report.rows import METRICS
 from transfer.report.statistics import Comparison
@@ -93,12 +94,7 @@ def render_changes(changes: Sequence[Change], names: tuple[str, str]) -> str:
     lines = [f"A: {names[0]}", f"B: {names[1]}", ""]
     shown = [_texts(change) for change in changes if change.verdict != UNCHANGED]
     if shown:
-        widths = [max(map(len, column)) for column in zip(HEAD, *shown, strict=True)]
-        rule = tuple("-" * width for width in widths)
-        for texts in (HEAD, rule, *shown):
-            padded = (text.ljust(width) for text, width in zip(texts, widths, strict=True))
-            lines.append(f"| {' | '.join(padded)} |")
-        lines.append("")
+        lines += [*padded_table(HEAD, shown), ""]
     said = [f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict]]
     lines.append(f"{len(changes)} numbers: {', '.join(said) or 'none'}.")
     tested = sum(change.comparison is not None for change in changes)
@@ -168,8 +164,7 @@ def _texts(change: Change) -> tuple[str, ...]:
     elif change.old and change.new and change.old.value is not None and change.new.value is not None:
         difference = f"{change.new.value - change.old.value:+.3g}"
     number = " ".join(part for part in parts if part)
-    texts = (number, _value(change.old), _value(change.new), difference, noise, change.verdict, change.remark)
-    return tuple(" ".join(text.split()).replace("|", "\\|") for text in texts)
+    return (number, _value(change.old), _value(change.new), difference, noise, change.verdict, change.remark)
 
 
 def _value(cell: Cell | None) -> str:

@@ -30,6 +30,16 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
+def padded_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """A pipe table whose columns are padded, so that it reads as text too; for terminals."""
+    shown = [[" ".join(text.split()).replace("|", "\\|") for text in line] for line in (head, *lines)]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    shown.insert(1, ["-" * width for width in widths])
+    return [
+        _pipe_line([text.ljust(width) for text, width in zip(texts, widths, strict=True)]) for texts in shown
+    ]
+
+
 def _line(section: Section, record: Record) -> list[str]:
     identity = [_escape(text) for text in record.identity]
     cells = [" / ".join(map(_part, text.parts)) for text in record.texts]
