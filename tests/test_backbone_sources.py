@@ -10,7 +10,11 @@ import pytest
 import torch
 import torchvision
 from checkpoints import mec_state, with_statistics, write_mec_checkpoint
+from noise_recipe import write_recipe
 
+from pretrain.checkpoint import list_checkpoints
+from pretrain.config import load_config
+from pretrain.train import train
 from transfer.__main__ import main
 from transfer.backbone.contract import read_backbone
 from transfer.backbone.load import load_source
@@ -130,3 +134,72 @@ def test_import_command_writes_a_contract_file_or_nothing(
     assert main(["import", str(broken), "--out", str(tmp_path / "none.safetensors")]) == 2
     assert "First keys: state_dict/model." in capsys.readouterr().err
     assert not (tmp_path / "none.safetensors").exists()
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of two real epochs of ``python -m pretrain``; the checkpoint of each is kept."""
+    recipe = write_recipe(tmp_path_factory.mktemp("pretrained"))
+    return train(load_config(recipe)).parent
+
+
+@pytest.mark.parametrize("branch", ["online", "target"])
+def test_own_checkpoints_give_either_branch(pretrained: Path, branch: str) -> None:
+    last, unfinished = list_checkpoints(pretrained / "checkpoints")
+    for path in (last, unfinished):
+        backbone = load_source(path, branch=branch)
+        prefix = f"{branch}.encoder."
+        model = torch.load(path, weights_only=True)["model"]
+        expected = {key[len(prefix) :]: model[key] for key in model if key.startswith(prefix)}
+        assert backbone.state.keys() == expected.keys()
+        assert all(torch.equal(backbone.state[key], expected[key]) for key in expected)
+        info = backbone.info
+        assert (info.layout, info.branch, info.arch) == ("pretrain", branch, "resnet18-cifar-w16")
+        assert (info.method, info.pretrain_epochs) == ("unknown", "")  # the checkpoint does not say
+
+
+def test_own_last_checkpoint_is_the_exported_backbone(pretrained: Path, tmp_path: Path) -> None:
+    last, unfinished = list_checkpoints(pretrained / "checkpoints")
+    exported = read_backbone(pretrained / "backbone.safetensors")
+    out = tmp_path / "backbone.safetensors"
+    said = ["--method", "mec", "--pretrain-data", "noise", "--pretrain-epochs", "2"]
+    assert main(["import", str(last), "--out", str(out), *said]) == 0
+    imported = read_backbone(out)
+    assert all(torch.equal(imported.state[key], exported.state[key]) for key in exported.state)
+    for name in (
+        "method",
+        "arch",
+        "pretrain_data",
+        "pretrain_epochs",
+        "branch",
+        "source_name",
+        "source_sha256",
+    ):
+        assert getattr(imported.info, name) == getattr(exported.info, name), name
+    for name in ("pixel_order", "pixel_mean", "pixel_std"):
+        assert getattr(imported.info, name) == getattr(exported.info, name), name
+    before = load_source(unfinished)
+    assert not torch.equal(before.state["conv1.weight"], exported.state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        (("online.projector.", "online.head."), "cannot tell the checkpoint's layout"),
+        (("predictor.", "classifier."), "belong to no known part"),
+        (("target.projector.", "target.encoder.layer5."), "cannot tell the checkpoint's layout"),
+        (
+            ("online.encoder.layer3.0.conv1.weight", "online.encoder.layer3.0.conv1.gain"),
+            "missing layer3.0.conv1",
+        ),
+        (("online.encoder.bn1.weight", "online.encoder.bn1.gain"), "missing bn1.weight"),
+    ],
+)
+def test_own_checkpoint_with_a_changed_name_is_refused(
+    pretrained: Path, tmp_path: Path, rename: tuple[str, str], message: str
+) -> None:
+    state = torch.load(list_checkpoints(pretrained / "checkpoints")[0], weights_only=True)
+    state["model"] = {key.replace(*rename): value for key, value in state["model"].items()}
+    torch.save(state, tmp_path / "changed.pt")
+    with pytest.raises(ValueError, match=message):
+        load_source(tmp_path / "changed.pt")

@@ -49,6 +49,13 @@ LAYOUTS: dict[str, Layout] = {
         beside=("predictor.",),
         marks=("teacher.", "predictor."),
     ),
+    "pretrain": Layout(  # this project's `python -m pretrain`, also before its end: runs/NAME/checkpoints
+        method="unknown",  # objective and epochs stand in the run's config.json, not in the checkpoint
+        branches={ONLINE: ("online.encoder.",), TARGET: ("target.encoder.",)},
+        beside=("online.projector.", "target.projector.", "predictor."),
+        containers=("model/",),
+        marks=("online.projector.", "target.projector."),
+    ),
     "simsiam": Layout(
         method="simsiam", branches={ONLINE: ("encoder.",)}, beside=("predictor.",), marks=("predictor.",)
     ),
