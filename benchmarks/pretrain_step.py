@@ -185,7 +185,7 @@ def reference(config: Config, device: torch.device, args: argparse.Namespace) ->
             with torch.no_grad():
                 for slow, fast in zip(teacher.parameters(), online.parameters(), strict=True):
                     slow.data = slow.data * 0.996 + fast.data * 0.004
-            float(loss)
+            loss.item()
 
     return turn
 

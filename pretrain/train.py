@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -226,15 +226,17 @@ def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Pat
         journal = None
         if world.first:
             journal = stack.enter_context(Journal(out, run.step, plan.total_steps, plan.steps_per_epoch))
-        watch = Stopwatch()
-        for crops in batches(
+        stream = batches(
             images,
             config,
             steps_per_epoch=plan.steps_per_epoch,
             first_step=run.step,
             last_step=plan.total_steps,
             world=world,
-        ):
+        )
+        stack.enter_context(closing(stream))  # ends the workers, however the run ends
+        watch = Stopwatch()
+        for crops in stream:
             watch.data_arrived()
             lam, p, z, value = take_step(run, crops)
             last = run.step == plan.total_steps
