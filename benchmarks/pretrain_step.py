@@ -39,10 +39,11 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 from torchvision import transforms  # noqa: E402
 from torchvision.datasets import ImageFolder  # noqa: E402
+from torchvision.transforms import InterpolationMode  # noqa: E402
 
 from pretrain.collective import World  # noqa: E402
 from pretrain.config import Config, DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, ViewsConfig  # noqa: E402
-from pretrain.images import open_images  # noqa: E402
+from pretrain.images import BICUBIC_FROM, open_images  # noqa: E402
 from pretrain.loader import batches  # noqa: E402
 from pretrain.network import build_encoder, build_predictor, build_projector  # noqa: E402
 from pretrain.train import build, take_step  # noqa: E402
@@ -59,7 +60,12 @@ def main() -> None:
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--size", type=int, default=64, help="side of the views in pixels")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=3, help="steps of a turn")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=3,
+        help="steps of a turn; with workers more, so that their queue is used up",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=0, help="of each of the two")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -67,6 +73,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile ours")
     parser.add_argument("--synthetic", action="store_true", help="the same tensors each step, no images")
     args = parser.parse_args()
+    args.steps = max(args.steps, 6 * args.workers)  # either side's workers fill two batches each meanwhile
     device = torch.device(args.device)
     with tempfile.TemporaryDirectory() as folder:
         if not args.synthetic:
@@ -74,7 +81,7 @@ def main() -> None:
         config = recipe(args, folder)
         figures = compare(ours(config, device, args), reference(config, device, args), device, args)
     print(f"{args.arch}, {args.size} px, batch {args.batch}, {args.workers} workers, {hardware(device)}")
-    print("| | img/s | ms a step | peak GPU memory | GPU busy |\n|---|---:|---:|---:|---:|")
+    print("| | img/s | ms a step | GPU memory above the weights | GPU busy |\n|---|---:|---:|---:|---:|")
     for name, rates, memory, busy in figures:
         rate = statistics.median(rates)
         print(f"| {name} | {rate:.0f} | {1000 * args.batch / rate:.0f} | {memory} | {busy} |")
@@ -106,10 +113,13 @@ def compare(
     """Name, images per second of every round, peak memory and utilisation, of both."""
     figures: list[tuple[str, list[float], str, str]] = []
     for name, turn in ((f"ours, {args.precision}", first), ("the authors' way", second)):
+        before = 0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
         turn(1 if device.type == "cpu" else 10)
-        memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if device.type == "cuda" else "-"
+        peak = (torch.cuda.max_memory_allocated() - before) / 2**30 if device.type == "cuda" else 0.0
+        memory = f"{peak:.1f} GiB" if device.type == "cuda" else "-"
         figures.append((name, [], memory, "-"))
     busy: list[list[float]] = [[], []]
     for _ in range(args.rounds):
@@ -118,8 +128,9 @@ def compare(
             turn(args.steps)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-                busy[i].append(utilisation())
             figures[i][1].append(args.steps * args.batch / (time.perf_counter() - start))
+            if device.type == "cuda":
+                busy[i].append(utilisation())
     return [
         (name, rates, memory, f"{statistics.median(busy[i]):.0f} %" if busy[i] else "-")
         for i, (name, rates, memory, _) in enumerate(figures)
@@ -204,13 +215,16 @@ def dense_loss(p: Tensor, z: Tensor, lambda_inv: float, order: int = 4) -> Tenso
 def two_crops(size: int) -> Callable[[Image.Image], list[Tensor]]:
     """The two augmentations of BYOL and Barlow Twins on PIL images."""
 
+    # the same as ours at this size, or one side's crops would cost more
+    interpolation = InterpolationMode.BICUBIC if size >= BICUBIC_FROM else InterpolationMode.BILINEAR
+
     def blur(image: Image.Image) -> Image.Image:
         return image.filter(ImageFilter.GaussianBlur(random.uniform(0.1, 2.0) * size / 224))
 
     def view(blur_p: float, solarize_p: float) -> transforms.Compose:
         return transforms.Compose(
             [
-                transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=Image.Resampling.BICUBIC),
+                transforms.RandomResizedCrop(size, (0.2, 1.0), interpolation=interpolation),
                 transforms.RandomHorizontalFlip(),
                 transforms.RandomApply([transforms.ColorJitter(0.4, 0.4, 0.2, 0.1)], 0.8),
                 transforms.RandomGrayscale(0.2),

@@ -20,7 +20,9 @@ series' disc of convergence); 75 stopped by a signal, to be resumed.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pretrain.config import load_config, to_dict
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DONE, UNUSABLE, DIVERGED, STOPPED = 0, 2, 3, 75  # 75: EX_TEMPFAIL of sysexits.h, try again
 
 
@@ -57,21 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             train(config, resume=args.resume == "auto")
         except OSError as error:
-            if error.errno is not None and error.filename is None:  # a write, to a disk that is full
+            if error.errno in FULL and error.filename is None:
                 raise OSError(
                     f"{config.out}: {error.strerror}; give the same command again to go on"
                 ) from error
             raise
         except StoppedError as stopped:
-            print(f"pretrain: {stopped}; give the same command again to go on", file=sys.stderr)
+            _say(f"{stopped}; give the same command again to go on")
             return STOPPED
         except DivergedError as diverged:
-            print(f"pretrain: {diverged}", file=sys.stderr)
+            _say(str(diverged))
             return DIVERGED
     except (OSError, ValueError, OmegaConfBaseException) as error:
         print(f"pretrain: {error}", file=sys.stderr)
         return UNUSABLE
     return DONE
+
+
+def _say(message: str) -> None:
+    """What happened to all processes alike, once."""
+    if os.environ.get("RANK", "0") == "0":
+        print(f"pretrain: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,9 @@ class Config:
     knn: OnlineKNNConfig = field(default_factory=OnlineKNNConfig)
     branch: str = "online"  # which encoder is exported: online or target
     precision: str = "fp32"  # fp32, bf16 or fp16 (autocast; the objective stays in float32)
+    threads: int = (
+        0  # of a process's computation; 0: torch's default, under torchrun an even part of the cores
+    )
     compile: bool = False  # torch.compile the online and the target network
     device: str = "auto"  # auto, cpu or cuda
     seed: int = 0
@@ -130,7 +133,11 @@ class Config:
 
 
 # What may differ between the two halves of an interrupted run: where and how fast, not what.
-MACHINE_KEYS = ("device", "log_every", "save_every_epochs", "keep", "compile", "data.workers")
+MACHINE_KEYS = (
+    *("device", "threads", "compile", "log_every", "save_every_epochs", "keep"),
+    *("data.dir", "data.shards", "data.archive", "data.in_memory", "data.workers"),
+    "objective.max_spectral_norm",
+)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -193,9 +200,16 @@ def check(config: Config) -> None:
         ("data.workers", config.data.workers, -1),
         ("log_every", config.log_every, 1),
         ("keep", config.keep, 2),
+        ("threads", config.threads, 0),
+        ("views.size", config.views.size, 1),
+        ("model.dim", config.model.dim, 1),
+        ("knn.k", config.knn.k, 1),
+        ("knn.max_images", config.knn.max_images, 1),
     ):
         if number < lowest:
             raise ValueError(f"{name} is {number}, expected at least {lowest}")
+    if not 0 <= config.model.momentum <= 1:
+        raise ValueError(f"model.momentum is {config.model.momentum}, expected between 0 and 1")
     distortions = {"eps_d_sq": config.objective.eps_d_sq, "eps": config.objective.eps}
     if None not in distortions.values():
         raise ValueError(

@@ -10,7 +10,7 @@ forward pass of the online encoder.
 Batch-norm: the heads' layers see the whole batch. The encoder's normalise by the chunk, in both
 passes alike, so that the gradient is exact for the network that normalises so, and equal to the
 whole batch's where nothing depends on the batch (no batch-norm, or frozen). The encoder's running statistics
-move once per chunk, in the second pass.
+move once per chunk, in the second pass. As everywhere, the target sees both views of a chunk together.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def backward_in_chunks(
     loss: Loss,
     chunk_size: int,
     autocast: Callable[[], torch.autocast],
-    scale: float = 1.0,
+    scaled: Callable[[Tensor], Tensor],
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """Compute the loss of a whole batch and leave its gradient in the parameters.
 
@@ -43,7 +43,7 @@ def backward_in_chunks(
         loss: from p and z, lists of ``(B, D)`` unit rows, to a scalar.
         chunk_size: images whose activations are in memory at a time.
         autocast: makes the context of every forward pass.
-        scale: factor of the gradient (fp16's loss scale).
+        scaled: multiplies the loss by fp16's loss scale, or does nothing.
 
     Returns:
         The loss, p and z, all without graph.
@@ -51,16 +51,17 @@ def backward_in_chunks(
     encoder = model.online.encoder
     with torch.no_grad(), autocast(), _running_statistics_kept(encoder):
         features = [torch.cat([encoder(chunk) for chunk in torch.split(view, chunk_size)]) for view in views]
-        both = torch.split(torch.cat(list(views[:2])), 2 * chunk_size)
-        targets = torch.cat([model.target.encoder(chunk) for chunk in both])
+        pairs = zip(*(torch.split(view, chunk_size) for view in views[:2]), strict=True)
+        targets = [model.target.encoder(torch.cat(pair)).chunk(2) for pair in pairs]
     for feature in features:
         feature.requires_grad_()
     with autocast():
         p = [model.embed(feature) for feature in features]
         with torch.no_grad():
-            z = list(model.unit_rows(model.target.projector(targets)).chunk(2))
+            both = torch.cat([torch.cat(view) for view in zip(*targets, strict=True)])
+            z = list(model.unit_rows(model.target.projector(both)).chunk(2))
     value = loss(p, z)
-    (value * scale).backward()  # type: ignore[no-untyped-call]
+    scaled(value).backward()  # type: ignore[no-untyped-call]
     for view, feature in zip(views, features, strict=True):
         assert feature.grad is not None
         for chunk, gradient in zip(

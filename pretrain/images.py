@@ -134,7 +134,8 @@ class UnlabelledImages(Dataset[tuple[Tensor, ...]]):
 
     @contextmanager
     def _opened(self, index: int) -> Iterator[Image.Image]:
-        with _naming(self.source.name(index)), Image.open(io.BytesIO(self.source.read(index))) as image:
+        content = self.source.read(index)  # its failures are the disk's or the network's, not the image's
+        with _naming(self.source.name(index)), Image.open(io.BytesIO(content)) as image:
             yield image
 
 

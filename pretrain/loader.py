@@ -96,10 +96,10 @@ class _Collated(Dataset[Any]):
     def __init__(self, images: UnlabelledImages) -> None:
         self.images = images
 
-    def __getitem__(self, samples: list[Sample]) -> tuple[Tensor, ...] | ValueError:
+    def __getitem__(self, samples: list[Sample]) -> tuple[Tensor, ...] | OSError | ValueError:
         try:
             return tuple(default_collate([self.images[sample] for sample in samples]))
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             return error
 
 
@@ -118,7 +118,7 @@ def _stream(
     )
     try:
         for batch in iterator:
-            if isinstance(batch, ValueError):
+            if isinstance(batch, (OSError, ValueError)):
                 raise batch
             yield tuple(batch)
     finally:

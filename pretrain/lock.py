@@ -20,8 +20,8 @@ def locked(out: Path) -> Iterator[None]:
     path = out / "lock"
     with path.open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # flock's would live on in forked workers
+        except (BlockingIOError, PermissionError):
             handle.seek(0)
             raise ValueError(
                 f"{out}: {handle.read().strip() or 'another process'} is training in this folder; "

@@ -25,6 +25,10 @@ from pretrain.row_blocks import add_product, gather, transpose
 ONE_PROCESS = World()
 
 
+class DeterminantError(ValueError):
+    """log det(I + C) of a matrix whose determinant is not positive."""
+
+
 def lambda_from_eps(eps_d_sq: float, batch_size: int) -> float:
     """The paper's lambda = 1 / (m eps_d^2) (notation below Eq. 1)."""
     return 1.0 / (batch_size * eps_d_sq)
@@ -51,7 +55,8 @@ def mec_loss(
     Returns:
         A scalar: the mean of -log det(I + C) / (lambda m) over the :func:`view_pairs`. Division by
         lambda m makes the first-order term minus the mean cosine similarity, so the loss is about -1
-        when the views agree; mu is a constant and left out (:func:`paper_coding_length` puts both back).
+        when the views agree; mu is a constant and left out;
+        the coding length of Eq. 1 is minus the loss times lambda m mu.
 
     Raises:
         ValueError: fewer than two views, lam not above 0, or what :func:`coding_length` refuses.
@@ -108,20 +113,14 @@ def coding_length(
         batch_size: m, rows of all ranks together; ``len(p)`` when not given.
 
     Raises:
-        ValueError: p and z of different shapes or not this rank's share of the batch, a negative order,
-            or, at order 0, a determinant that is not positive (its logarithm does not exist).
+        ValueError: p and z of different shapes or not this rank's share of the batch, or a negative order.
+        DeterminantError: at order 0, a determinant that is not positive (its logarithm does not exist).
         RuntimeError: in the backward pass, when asked for a gradient with a graph of its own.
     """
     m = len(p) if batch_size is None else batch_size
     return _coding_length(p, z, _gather(z, m, world), lam, order, m, world)
 
 
-def paper_coding_length(loss: float, lam: float, batch_size: int, dim: int) -> float:
-    """mu log det(I + C) of Eq. 1, or its series (the mean over the pairs), from the value of mec_loss."""
-    return -loss * lam * batch_size * (batch_size + dim) / 2
-
-
-@torch.no_grad()
 def spectral_norm(
     p: Tensor,
     z: Tensor,
@@ -290,7 +289,7 @@ def _exact(
     swaps = (pivots != torch.arange(1, len(pivots) + 1, device=pivots.device)).sum()
     negative = ((diagonal < 0).sum() + swaps) % 2 == 1
     if (negative | (diagonal == 0).any()) & ~value.isnan():
-        raise ValueError(
+        raise DeterminantError(
             "log det(I + C): the determinant is not positive, so C has a spectral norm of 1 or more; "
             "lower lambda (raise eps_d^2), or train with the series (order 1 and more)"
         )

@@ -74,7 +74,7 @@ class Journal:
         line = f"epoch {step / self.steps_per_epoch:.2f} step {step}/{self.total_steps}" + "".join(
             f" {short} {facts[key]:{form}}" for key, short, form in SHOWN if key in facts
         )
-        if self.bar.console.is_terminal:
+        if not self.bar.disable:
             self.bar.update(self.task, description=line)
         else:
             remaining = (self.total_steps - step) * facts.get("step_s", 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 
-from pretrain.checkpoint import load_newest, save_checkpoint
+from pretrain.checkpoint import list_checkpoints, load_newest, save_checkpoint
 from pretrain.collective import World, agree, gather_rows, join, leave, sum_gradients
 from pretrain.config import MACHINE_KEYS, Config, distortion, to_dict
 from pretrain.export import remove_leftovers, write_atomically, write_backbone
@@ -28,7 +29,14 @@ from pretrain.loader import batches
 from pretrain.lock import locked
 from pretrain.low_order import barlow_twins, simsiam_mec, vicreg
 from pretrain.network import MEC
-from pretrain.objective import coding_length, effective_rank, lambda_from_eps, mec_loss, spectral_norm
+from pretrain.objective import (
+    DeterminantError,
+    coding_length,
+    effective_rank,
+    lambda_from_eps,
+    mec_loss,
+    spectral_norm,
+)
 from pretrain.online_knn import OnlineKNN
 from pretrain.optimizers import make_optimizer
 from pretrain.progress import Journal
@@ -37,6 +45,7 @@ from pretrain.sync_batchnorm import synchronise
 from pretrain.views import augment
 
 Loss = Callable[[list[Tensor], list[Tensor], float], Tensor]
+RANK_ROWS = 512  # rows of the batch that the logged effective rank is of
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -74,6 +83,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     scaler: GradScaler
     loss: Loss
+    num_images: int
     step: int = 0  # steps taken
     first_bad_step: Tensor = field(default_factory=lambda: torch.tensor(-1))  # whose loss was not finite
 
@@ -86,6 +96,7 @@ class Run:
         """What a checkpoint holds. Randomness and schedules are functions of the step and need nothing."""
         return {
             "step": self.step,
+            "num_images": self.num_images,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -96,7 +107,13 @@ class Run:
 
         Raises:
             RuntimeError: tensors that are missing, unexpected or of another shape.
+            ValueError: another number of images, so that the order would be another.
         """
+        if state["num_images"] != self.num_images:
+            raise ValueError(
+                f"{self.config.out}: its run is on {state['num_images']} images, found {self.num_images}; "
+                "give it those images or choose another out=..."
+            )
         self.model.load_state_dict(state["model"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:
@@ -121,19 +138,22 @@ def train(config: Config, resume: bool = True) -> Path:
     out = Path(config.out)
     with Interrupt() as interrupt, ExitStack() as stack:
         world = join(device.type)
-        stack.callback(leave, world)
+        set_threads(config.threads, world)
+        stack.push(leave_unless_failed(world))
         if world.first:
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out))
             _claim(out, config, resume)
             remove_leftovers(out, out / "checkpoints")
             prepare(config.data)
-        agree(0, world)  # the others wait until the folders are there
         backbone = out / "backbone.safetensors"
-        if backbone.exists():
+        # the others wait until the folders are there, and take the first one's word: disks need not be shared
+        if agree(int(world.first and backbone.exists()), world):
             _say(world, f"{backbone}: already there for this recipe; nothing to do")
             return backbone
         images = open_images(config)
+        if agree(len(images), world) != -agree(-len(images), world):
+            raise ValueError(f"{config.data.dir or config.data.shards}: the processes see different images")
         run = build(config, len(images), device, world)
         newest = load_newest(out / "checkpoints") if world.first else None
         _share_position(run, newest)
@@ -171,9 +191,10 @@ def build(config: Config, num_images: int, device: torch.device, world: World) -
         world=world,
         device=device,
         model=model.train(),
-        optimizer=make_optimizer(model, config.optim),
+        optimizer=make_optimizer(model, config.optim, fused=config.precision != "fp16"),
         scaler=GradScaler(device.type, enabled=config.precision == "fp16"),
         loss=make_loss(config, world),
+        num_images=num_images,
         first_bad_step=torch.tensor(-1, device=device),
     )
 
@@ -238,7 +259,10 @@ def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Pat
         watch = Stopwatch()
         for crops in stream:
             watch.data_arrived()
-            lam, p, z, value = take_step(run, crops)
+            try:
+                lam, p, z, value = take_step(run, crops)
+            except DeterminantError as error:
+                raise DivergedError(f"{out}: step {run.step + 1}: {error}") from error
             last = run.step == plan.total_steps
             told = agree(interrupt.received, world)
             saving = last or bool(told) or run.step % plan.save_every == 0
@@ -256,6 +280,7 @@ def run_steps(run: Run, images: UnlabelledImages, interrupt: Interrupt, out: Pat
             if journal is not None:
                 journal.advance()
             if saving and world.first:
+                refuse_broken_weights(run)
                 checkpoint = save_checkpoint(out / "checkpoints", run.step, run.state(), config.keep)
             if told and not last:
                 agree(0, world)  # nobody leaves before the checkpoint is there
@@ -288,7 +313,7 @@ def take_step(run: Run, crops: tuple[Tensor, ...]) -> tuple[float, list[Tensor],
             lambda p, z: run.loss(p, z, lam),
             config.optim.chunk_size,
             run.autocast,
-            run.scaler.get_scale() if run.scaler.is_enabled() else 1.0,
+            run.scaler.scale,
         )
     else:
         with run.autocast():
@@ -312,7 +337,8 @@ def measure(run: Run, lam: float, p: list[Tensor], z: list[Tensor], value: Tenso
 
     ``coding_length`` is Eq. 1, exact and with mu, of the target's first view at the final lambda, in nats;
     ``spectral_norm`` that of lambda Z1^T Z2 (the online and the target view of the loss);
-    ``feature_std`` is 1 when the embedding spreads evenly; ``effective_rank`` 1 when it is collapsed.
+    ``feature_std`` is 1 when the embedding spreads evenly; ``effective_rank`` (of the first 512 rows, for the
+    eigenvalues' sake) is 1 when it is collapsed.
     """
     step, plan, rows = run.step - 1, run.plan, run.config.optim.batch_size
     whole = gather_rows(z[0], run.world, rows)
@@ -329,7 +355,7 @@ def measure(run: Run, lam: float, p: list[Tensor], z: list[Tensor], value: Tenso
         "coding_length": mu * float(coding_length(whole, whole, plan.lam, order=0)),
         "spectral_norm": spectral_norm(p[0], z[1], lam, batch_size=rows, world=run.world),
         "feature_std": whole.std(0).mean().item() * math.sqrt(whole.shape[1]),
-        "effective_rank": effective_rank(whole),
+        "effective_rank": effective_rank(whole[:RANK_ROWS]),
     }
 
 
@@ -344,8 +370,22 @@ def refuse_nan(run: Run) -> None:
         raise DivergedError(
             f"{run.config.out}: the loss of step {bad_step + 1} is not finite; lower optim.base_lr "
             f"({run.config.optim.base_lr:g} now) or raise objective.eps_d_sq ({distortion(run.config):g} "
-            "now). Checkpoints before it are kept"
+            "now), in another out=...: this folder's recipe cannot change"
         )
+
+
+def refuse_broken_weights(run: Run) -> None:
+    """Never save what cannot be gone on from: the loss was finite, the update need not have been.
+
+    Raises:
+        DivergedError: a parameter or buffer of the network that is not finite.
+    """
+    for key, value in run.model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise DivergedError(
+                f"{run.config.out}: {key} is not finite after step {run.step}; lower optim.base_lr "
+                f"({run.config.optim.base_lr:g} now) in another out=..."
+            )
 
 
 def refuse_norm(run: Run, norm: float) -> None:
@@ -360,8 +400,8 @@ def refuse_norm(run: Run, norm: float) -> None:
         raise DivergedError(
             f"{run.config.out}: at step {run.step} the spectral norm of lambda Z1^T Z2 is {norm:.3f}, above "
             f"objective.max_spectral_norm = {bound:g}: the Taylor series converges only below 1. Raise "
-            f"objective.eps_d_sq ({distortion(run.config):g} now) or objective.lambda_warmup_epochs, or set "
-            "objective.max_spectral_norm=0 to go on all the same"
+            f"objective.eps_d_sq ({distortion(run.config):g} now) or objective.lambda_warmup_epochs in "
+            "another out=..., or go on all the same here with objective.max_spectral_norm=0"
         )
 
 
@@ -389,6 +429,26 @@ class Stopwatch:
             facts["gpu_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         self.start, self.data_s, self.steps = time.perf_counter(), 0.0, 0
         return facts
+
+
+def set_threads(threads: int, world: World) -> None:
+    """Threads of this process's computation: as told, or an even part of the cores under torchrun.
+
+    torchrun gives each of several processes a single thread (OMP_NUM_THREADS=1) where nobody said otherwise.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if threads or (world.size > 1 and local > 1):
+        torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // local))
+
+
+def leave_unless_failed(world: World) -> Callable[..., None]:
+    """An exit that leaves the other processes in order, or at once where this one failed and they wait."""
+
+    def leave_in_order(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, StoppedError):
+            leave(world)
+
+    return leave_in_order
 
 
 def describe(run: Run, num_images: int) -> str:
@@ -420,10 +480,14 @@ def _share_position(run: Run, newest: tuple[Path, dict[str, Any]] | None) -> Non
 
 
 def _claim(out: Path, config: Config, resume: bool) -> None:
-    """The run folder's recipe is this one, or the folder is refused. Keys of the machine may differ."""
+    """The run folder's recipe is this one, or the folder is refused. Keys of the machine may differ.
+
+    A folder without checkpoint or backbone is of a run that never took a step; any recipe may have it.
+    """
     recipe = out / "config.json"
     plain = to_dict(config)
-    if recipe.exists():
+    taken = list_checkpoints(out / "checkpoints") or (out / "backbone.safetensors").exists()
+    if recipe.exists() and taken:
         if not resume:
             raise ValueError(
                 f"{out}: holds a run already; leave out --resume never, or choose another out=..."
@@ -456,6 +520,8 @@ def _leaves(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but torch finds no GPU; leave device=auto or give device=cpu")
     return torch.device(name)
 
 

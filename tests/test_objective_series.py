@@ -13,7 +13,6 @@ from pretrain.objective import (
     effective_rank,
     lambda_from_eps,
     mec_loss,
-    paper_coding_length,
     spectral_norm,
     view_pairs,
 )
@@ -97,8 +96,6 @@ def test_two_by_two_by_hand() -> None:
     assert float(coding_length(z, z, 0.5, 2)) == pytest.approx(3 / 4)
     # both directions agree, so the loss is -(3/4) / (lambda * m) = -3/4
     assert float(mec_loss([z, z], [z, z], 0.5, 2)) == pytest.approx(-3 / 4)
-    # mu = (2 + 2) / 2
-    assert paper_coding_length(-3 / 4, 0.5, 2, 2) == pytest.approx(2 * 3 / 4)
 
 
 def test_first_order_loss_is_minus_the_mean_cosine() -> None:

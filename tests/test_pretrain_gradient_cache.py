@@ -101,7 +101,7 @@ def test_chunks_of_64_give_the_gradient_of_512_at_a_fraction_of_the_memory() -> 
     whole = gradient(model)
     model.zero_grad()
     with metered(model) as chunk_memory:
-        value, p_in_chunks, _ = backward_in_chunks(model, views(), loss, 64, nullcontext)
+        value, p_in_chunks, _ = backward_in_chunks(model, views(), loss, 64, nullcontext, lambda x: x)
     difference = (gradient(model) - whole).norm() / whole.norm()
     assert float(difference) < 1e-5
     assert float(value) == pytest.approx(float(whole_loss.detach()), rel=1e-5)
@@ -127,7 +127,7 @@ def test_batch_norm_in_training_is_that_of_the_chunk_and_noted_once() -> None:
     norm = model.online.encoder.bn1
     before, count = norm.running_mean.clone(), int(norm.num_batches_tracked)
     batch = views(8)
-    backward_in_chunks(model, batch, loss, 4, nullcontext)
+    backward_in_chunks(model, batch, loss, 4, nullcontext, lambda x: x)
     cached = gradient(model)
     assert int(norm.num_batches_tracked) == count + 4  # two views of two chunks, once each
     expected = before.clone()
@@ -141,8 +141,9 @@ def test_batch_norm_in_training_is_that_of_the_chunk_and_noted_once() -> None:
     features = [torch.cat([model.online.encoder(chunk) for chunk in view.split(4)]) for view in batch]
     p = [model.embed(feature) for feature in features]
     with torch.no_grad():
-        both = torch.cat(batch).split(8)
-        targets = model.target.projector(torch.cat([model.target.encoder(chunk) for chunk in both]))
-        z = list(model.unit_rows(targets).chunk(2))
+        pairs = zip(*(view.split(4) for view in batch), strict=True)
+        features_of = [model.target.encoder(torch.cat(pair)).chunk(2) for pair in pairs]
+        both = torch.cat([torch.cat(view) for view in zip(*features_of, strict=True)])
+        z = list(model.unit_rows(model.target.projector(both)).chunk(2))
     loss(p, z).backward()
     assert float((cached - gradient(model)).norm() / gradient(model).norm()) < 1e-4

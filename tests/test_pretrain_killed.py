@@ -6,10 +6,13 @@ import json
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forkserver import ROOT
 from killable import start
 from noise_recipe import write_recipe
 
@@ -35,16 +38,20 @@ def finish(recipe: Path, out: Path) -> int | None:
     return process.exitcode
 
 
-def wait_for_checkpoint(out: Path, number: int = 1) -> None:
-    deadline = time.monotonic() + 60
-    while len(list_checkpoints(out / "checkpoints")) < number:
-        assert time.monotonic() < deadline, "no checkpoint within a minute"
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within two minutes"
         time.sleep(0.005)
+
+
+def wait_for_checkpoint(out: Path, number: int = 1) -> None:
+    wait_for(lambda: len(list_checkpoints(out / "checkpoints")) >= number)
 
 
 def kill_at_random(recipe: Path, out: Path, times: int, expected: bytes) -> None:
     """Kill a run again and again; whenever one comes to its end compare it and start the next folder."""
-    moments, kills, runs = random.Random(0), 0, 0
+    moments, kills, runs, late = random.Random(0), 0, 0, 0
     while kills < times:
         folder = out / str(runs)
         process = start(recipe, f"out={folder}", OFTEN)
@@ -53,10 +60,12 @@ def kill_at_random(recipe: Path, out: Path, times: int, expected: bytes) -> None
             process.kill()
             process.join()
             kills += 1
+            late += bool(list_checkpoints(folder / "checkpoints"))
             continue
         assert process.exitcode == DONE
         assert (folder / "backbone.safetensors").read_bytes() == expected
         runs += 1
+    assert late, "every kill came before the first checkpoint"
     folder = out / str(runs)
     assert finish(recipe, folder) == DONE
     assert (folder / "backbone.safetensors").read_bytes() == expected
@@ -80,10 +89,7 @@ def test_a_signal_ends_the_step_saves_and_says_so(
 ) -> None:
     recipe, expected = whole
     process = start(recipe, f"out={tmp_path}", "save_every_epochs=100")  # no checkpoint but the signal's
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "metrics.jsonl").exists() or not (tmp_path / "metrics.jsonl").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").read_text())
     assert process.pid is not None
     os.kill(process.pid, number)
     process.join()
@@ -110,6 +116,37 @@ def test_a_truncated_newest_checkpoint_costs_one_interval_and_nothing_else(
     assert finish(recipe, tmp_path) == DONE
     assert (tmp_path / "backbone.safetensors").read_bytes() == expected
     assert newest.with_name(newest.name + ".damaged").exists()
+
+
+def test_killed_with_workers_it_goes_on_at_once(whole: tuple[Path, bytes], tmp_path: Path) -> None:
+    """Workers outlive a killed process for seconds; they must not hold its folder."""
+    recipe, expected = whole
+    workers = ("data.workers=2", "data.in_memory=false")
+    process = start(recipe, f"out={tmp_path}", OFTEN, *workers)
+    wait_for_checkpoint(tmp_path)
+    process.kill()
+    process.join()
+    process = start(recipe, f"out={tmp_path}", OFTEN, *workers)
+    process.join()
+    assert process.exitcode == DONE
+    assert (tmp_path / "backbone.safetensors").read_bytes() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_the_launcher_reaches_all_processes(
+    whole: tuple[Path, bytes], tmp_path: Path, number: signal.Signals
+) -> None:
+    command = ["tools/pretrain.sh", "--standalone", "--nproc-per-node", "2", str(whole[0])]
+    with subprocess.Popen(
+        [*command, f"out={tmp_path}", "save_every_epochs=100"], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").read_text())
+        process.send_signal(number)
+        said = process.communicate()[1]
+    assert process.returncode == 1
+    assert said.count(f"stopped by {number.name} after step") == 1
+    assert len(list_checkpoints(tmp_path / "checkpoints")) == 1
 
 
 def test_another_seed_gives_other_weights_so_that_equal_means_something(

@@ -15,8 +15,10 @@ from noise_recipe import write_recipe
 
 from pretrain.__main__ import DIVERGED, DONE, UNUSABLE, main
 from pretrain.checkpoint import list_checkpoints
+from pretrain.collective import World
 from pretrain.config import ModelConfig, load_config
 from pretrain.network import MEC
+from pretrain.train import build, take_step
 from transfer.backbone.contract import build_resnet, read_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -90,7 +92,7 @@ def test_finished_run_is_left_alone_and_another_recipe_is_refused(
 ) -> None:
     assert main([str(recipe)]) == DONE
     before = (tmp_path / "run/backbone.safetensors").stat().st_mtime_ns
-    assert main([str(recipe), "log_every=2", "data.workers=1", "keep=3"]) == DONE  # keys of the machine
+    assert main([str(recipe), "log_every=2", "threads=1", "keep=3"]) == DONE  # keys of the machine
     assert (tmp_path / "run/backbone.safetensors").stat().st_mtime_ns == before
     assert main([str(recipe), "objective.order=2", "seed=3"]) == UNUSABLE
     assert "another recipe (differs in objective.order, seed)" in capsys.readouterr().err
@@ -131,6 +133,8 @@ def test_killed_between_last_checkpoint_and_export(recipe: Path, tmp_path: Path)
         ("data.dir=''", "data.dir (a folder of images) or data.shards"),
         ("optim.batch_size=64", "24 images are fewer than one batch of 64"),
         ("keep=1", "keep is 1, expected at least 2"),
+        ("knn.max_images=0", "knn.max_images is 0, expected at least 1"),
+        ("model.momentum=1.5", "model.momentum is 1.5, expected between 0 and 1"),
         ("knn.train_dir=somewhere", "knn.train_dir and knn.val_dir: both or neither"),
     ],
 )
@@ -169,6 +173,90 @@ def test_a_spectral_norm_outside_the_disc_of_convergence_stops_the_run(
     assert "the spectral norm of lambda Z1^T Z2 is " in said
     assert "above objective.max_spectral_norm = 1: the Taylor series converges only below 1" in said
     assert "Raise objective.eps_d_sq (0.001 now)" in said
+    assert "or go on all the same here with objective.max_spectral_norm=0" in said
+
+
+def test_going_on_all_the_same_works_in_the_folder_that_stopped(recipe: Path, tmp_path: Path) -> None:
+    often = "save_every_epochs=0.34"
+    assert main([str(recipe), often, "objective.max_spectral_norm=0.03"]) == DIVERGED
+    assert list_checkpoints(tmp_path / "run/checkpoints")
+    assert main([str(recipe), often, "objective.max_spectral_norm=0"]) == DONE
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_update_that_breaks_the_weights_is_never_saved(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(recipe), "optim.base_lr=1e41", "save_every_epochs=0.34"]) == DIVERGED
+    assert " is not finite after step " in capsys.readouterr().err
+    checkpoints = list_checkpoints(tmp_path / "run/checkpoints")
+    assert checkpoints
+    for path in checkpoints:
+        state = torch.load(path, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_a_determinant_that_is_not_positive_is_a_divergence(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(recipe), "objective.order=0", "objective.eps_d_sq=0.001"]) == DIVERGED
+    assert ": step 1: log det(I + C): the determinant is not positive" in capsys.readouterr().err
+
+
+def test_fp16_survives_a_first_step_that_overflows(recipe: Path) -> None:
+    config = load_config(recipe, ["precision=fp16"])
+    run = build(config, 24, torch.device("cpu"), World())
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40, backoff_factor=2.0**-12)
+    generator = torch.Generator().manual_seed(0)
+    crops = (torch.randint(0, 256, (8, 2, 3, 32, 32), generator=generator, dtype=torch.uint8),)
+    before = run.model.online.encoder.conv1.weight.clone()
+    for _ in range(3):
+        take_step(run, crops)
+    assert run.scaler.get_scale() < 2.0**40  # it did overflow, and the step was skipped
+    assert not torch.equal(run.model.online.encoder.conv1.weight, before)
+    assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
+
+
+def test_a_start_that_failed_leaves_the_folder_to_the_corrected_recipe(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(recipe), "optim.batch_size=64"]) == UNUSABLE
+    assert main([str(recipe)]) == DONE
+
+
+def test_moved_images_go_on_and_others_are_refused(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(recipe), "save_every_epochs=0.34", "objective.max_spectral_norm=0.03"]) == DIVERGED
+    (tmp_path / "images").rename(tmp_path / "elsewhere")
+    lifted = "objective.max_spectral_norm=0"
+    (tmp_path / "elsewhere/class0/00.png").rename(tmp_path / "aside.png")
+    assert main([str(recipe), lifted, f"data.dir={tmp_path}/elsewhere"]) == UNUSABLE
+    assert "its run is on 24 images, found 23" in capsys.readouterr().err
+    (tmp_path / "aside.png").rename(tmp_path / "elsewhere/class0/00.png")
+    assert main([str(recipe), lifted, f"data.dir={tmp_path}/elsewhere"]) == DONE
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(recipe), "device=cuda"]) == UNUSABLE
+    assert "device is cuda, but torch finds no GPU" in capsys.readouterr().err
+
+
+def test_lines_are_printed_where_there_is_no_terminal_even_with_forced_colour(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main([str(recipe), "optim.epochs=1"]) == DONE
+    assert "step 3/3 loss" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_to_the_same_backbone(recipe: Path, tmp_path: Path) -> None:
+    assert main([str(recipe), "optim.epochs=1"]) == DONE
+    assert main([str(recipe), "optim.epochs=1", f"out={tmp_path}/compiled", "compile=true"]) == DONE
+    whole, compiled = weights(tmp_path / "run"), weights(tmp_path / "compiled")
+    assert float((compiled - whole).norm() / whole.norm()) < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -187,6 +275,7 @@ def test_where_no_series_is_used_or_the_bound_is_lifted_it_goes_on(recipe: Path,
         ["optim.name=lars", "optim.base_lr=0.3"],
         ["optim.name=adamw", "optim.base_lr=0.001"],
         ["optim.chunk_size=4"],
+        ["optim.chunk_size=4", "precision=fp16"],
         ["views.small_crops=2", "views.small_size=16"],
         ["views.small_crops=1", "views.small_size=16", "optim.chunk_size=4", "precision=bf16"],
         ["objective.order=0"],

@@ -25,6 +25,9 @@ done
 [ "$PWD" = "$root" ] || [ ! -e "$1" ] || set -- "$(realpath "$1")" "${@:2}"
 cd "$root"
 [ ${#launch[@]} -gt 0 ] || exec "$python" -m pretrain "$@"
-# torchrun hands these to the processes, which save and end; of itself it does not know SIGUSR1.
-exec "$python" -m torch.distributed.run --signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 \
-    "${launch[@]}" -m pretrain "$@"
+# torchrun hands these to the processes, which save and end. Before torch 2.9 it has no such option, and only
+# knows the first four.
+if "$python" -m torch.distributed.run --help | grep -q -- --signals-to-handle; then
+    launch=(--signals-to-handle SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 "${launch[@]}")
+fi
+exec "$python" -m torch.distributed.run "${launch[@]}" -m pretrain "$@"
