@@ -25,7 +25,7 @@ HPARAMS = LIGHTNING | {"hparams_name", "hyper_parameters"}
 DETECTRON2 = {"model", "optimizer", "scheduler", "iteration"}
 CONTAINERS = {  # what lies at the top of the file, where that is not the tensors themselves
     "mec": LIGHTWEIGHT,
-    "pretrain": {"step", "model", "optimizer", "scaler"},
+    "pretrain": {"num_images", "step", "model", "optimizer", "scaler"},
     "simsiam": LIGHTWEIGHT,
     "moco-v1": LIGHTWEIGHT,
     "moco-v2": LIGHTWEIGHT,
