@@ -8,7 +8,7 @@
 The reference: float32, NCHW, one PIL image at a time through torchvision's transforms and PIL's Gaussian
 blur, two passes of the online and two of the target network, the full m x m similarity matrix, its powers
 one by one under autograd, SGD and the moving average parameter by parameter. Ours: ``take_step`` of
-``pretrain.train`` on what ``pretrain.loader`` delivers, in --precision. Both read the same JPEGs and have
+``pretrain.run`` on what ``pretrain.loader`` delivers, in --precision. Both read the same JPEGs and have
 the same number of workers and threads, the same network and the same batch. They take turns, --steps steps
 at a time, --rounds times; a figure is the median of the rounds, the ratio the median of the rounds' ratios.
 The first turn of each is not counted.
@@ -46,7 +46,7 @@ from pretrain.config import Config, DataConfig, ModelConfig, ObjectiveConfig, Op
 from pretrain.images import BICUBIC_FROM, open_images  # noqa: E402
 from pretrain.loader import batches  # noqa: E402
 from pretrain.network import build_encoder, build_predictor, build_projector  # noqa: E402
-from pretrain.train import build, take_step  # noqa: E402
+from pretrain.run import build, take_step  # noqa: E402
 from pretrain.views import MEAN, STD  # noqa: E402
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")

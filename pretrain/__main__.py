@@ -55,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.dry_run:
             print(json.dumps(to_dict(config), indent=2))
             return DONE
-        from pretrain.train import DivergedError, StoppedError, train
+        from pretrain.health import DivergedError
+        from pretrain.train import StoppedError, train
 
         try:
             train(config, resume=args.resume == "auto")

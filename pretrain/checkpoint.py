@@ -2,7 +2,7 @@
 
 A file is ``checkpoint_<step>-<digest>.pt``; the digest is the first eight hex digits of the content's sha256,
 as torch.hub names its files. What is random in a run is a function of seed and step (loader.py,
-views.py, train.py), so the step is the whole position: order of images, crops, augmentation, schedules.
+views.py, run.py), so the step is the whole position: order of images, crops, augmentation, schedules.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from layouts_parts import ONLINE, TARGET, WIDTH, Fixture, network
 from pretrain.checkpoint import save_checkpoint
 from pretrain.collective import World
 from pretrain.config import Config, DataConfig, ModelConfig, OptimConfig
-from pretrain.train import build
+from pretrain.run import build
 
 
 def pretrain(folder: Path, arch: str) -> Path:
@@ -36,6 +36,6 @@ def pretrain(folder: Path, arch: str) -> Path:
 
 FIXTURES = {
     "pretrain": Fixture(
-        pretrain, {"online": ONLINE, "target": TARGET}, "pretrain/train.py and checkpoint.py of this project"
+        pretrain, {"online": ONLINE, "target": TARGET}, "pretrain/run.py and checkpoint.py of this project"
     ),
 }

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from pretrain.collective import World, gather_rows, sum_gradients
 from pretrain.config import Config, DataConfig, ModelConfig, ObjectiveConfig
 from pretrain.network import MEC
+from pretrain.run import make_loss
 from pretrain.sync_batchnorm import synchronise
-from pretrain.train import make_loss
 
 ROWS = 10  # over four ranks: 3, 3, 2, 2
 MODEL = ModelConfig(

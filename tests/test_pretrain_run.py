@@ -18,7 +18,7 @@ from pretrain.checkpoint import list_checkpoints
 from pretrain.collective import World
 from pretrain.config import ModelConfig, load_config
 from pretrain.network import MEC
-from pretrain.train import build, take_step
+from pretrain.run import build, take_step
 from transfer.backbone.contract import build_resnet, read_backbone
 
 ROOT = Path(__file__).resolve().parent.parent
