@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def run(tmp_path: Path) -> Path:
 
 def test_collected_curves_are_what_the_run_logged(run: Path, tmp_path: Path) -> None:
     into = tmp_path / "curves" / "mini.csv"
-    assert collect_curves(run, into) == 2 * 6 + 1
+    assert collect_curves([run], into) == 2 * 6 + 1
     points = read_curves(into.parent)["mini"]
     found = {(p.metric, p.step): p.value for p in points}
     assert {metric: found[metric, 62] for metric in FACTS} == FACTS
@@ -59,7 +60,7 @@ def test_collected_curves_are_what_the_run_logged(run: Path, tmp_path: Path) -> 
 def test_the_version_is_that_of_the_exported_backbone(run: Path, tmp_path: Path) -> None:
     header = json.dumps({"__metadata__": {"tool_version": "0.1.0"}}).encode()
     (run / "backbone.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    collect_curves(run, tmp_path / "mini.csv")
+    collect_curves([run], tmp_path / "mini.csv")
     points = read_curves(tmp_path)["mini"]
     assert {p.code_version for p in points if p.metric == "loss"} == {"0.1.0"}
 
@@ -70,6 +71,14 @@ def test_coding_length_is_mu_log_det_of_a_small_case() -> None:
     series = sum((-1) ** (k + 1) / k * (2 * lam) ** k for k in range(1, 5))
     loss = -(series + series) / (2 * lam * m)
     assert coding_length(loss, lam, m, d) == pytest.approx((m + d) / 2 * math.log(1 + 2 * lam), rel=1e-6)
+
+
+def test_several_runs_share_a_file(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    assert collect_curves([other, run], tmp_path / "both.csv") == 2 * 13
+    points = read_curves(tmp_path)["both"]
+    assert [point.run for point in points] == sorted([run.name] * 13 + [other.name] * 13)
 
 
 def test_the_command_collects(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,17 +92,17 @@ def test_the_command_collects(run: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_a_recipe_without_sizes_is_refused(run: Path, tmp_path: Path) -> None:
     (run / "config.json").write_text('{"optim": {"batch_size": 64}}')
     with pytest.raises(ValueError, match=r"config.json: expected a whole number model.dim"):
-        collect_curves(run, tmp_path / "mini.csv")
+        collect_curves([run], tmp_path / "mini.csv")
 
 
 def test_a_log_without_a_number_is_refused(run: Path, tmp_path: Path) -> None:
     log = run / "metrics.jsonl"
     log.write_text(log.read_text().replace('"spectral_norm": 0.4', '"spectral_norm": NaN', 1))
     with pytest.raises(ValueError, match=r"metrics.jsonl:1: expected a finite number for spectral_norm"):
-        collect_curves(run, tmp_path / "mini.csv")
+        collect_curves([run], tmp_path / "mini.csv")
     log.write_text("{")
     with pytest.raises(ValueError, match=r"metrics.jsonl:1: no line of numbers"):
-        collect_curves(run, tmp_path / "mini.csv")
+        collect_curves([run], tmp_path / "mini.csv")
     assert not (tmp_path / "mini.csv").exists()
 
 
@@ -110,7 +119,7 @@ def rewrite(run: Path, objective: str | None, *extra: dict[str, float]) -> None:
 @pytest.mark.parametrize("objective", ["mec", "barlow-twins"])
 def test_a_logged_coding_length_is_taken_as_it_is(run: Path, tmp_path: Path, objective: str) -> None:
     rewrite(run, objective, {"coding_length": 81.5}, {"coding_length": 99.25})
-    collect_curves(run, tmp_path / "mini.csv")
+    collect_curves([run], tmp_path / "mini.csv")
     points = [p for p in read_curves(tmp_path)["mini"] if p.metric == "coding_length"]
     assert [(p.step, p.value) for p in points] == [(62, 81.5), (124, 99.25)]
     (source,) = {p.source for p in points}
@@ -120,7 +129,7 @@ def test_a_logged_coding_length_is_taken_as_it_is(run: Path, tmp_path: Path, obj
 
 def test_two_definitions_of_the_coding_length_are_not_joined(run: Path, tmp_path: Path) -> None:
     rewrite(run, "mec", {}, {"coding_length": 99.25})
-    collect_curves(run, tmp_path / "mini.csv")
+    collect_curves([run], tmp_path / "mini.csv")
     points = [p for p in read_curves(tmp_path)["mini"] if p.metric == "coding_length"]
     assert [(p.step, p.value) for p in points] == [(124, 99.25)]
 
@@ -133,7 +142,7 @@ def test_only_mecs_loss_gives_a_coding_length(
     run: Path, tmp_path: Path, objective: str, derived: bool
 ) -> None:
     rewrite(run, objective, {}, {})
-    assert collect_curves(run, tmp_path / "mini.csv") == 2 * (5 + derived) + 1
+    assert collect_curves([run], tmp_path / "mini.csv") == 2 * (5 + derived) + 1
     points = read_curves(tmp_path)["mini"]
     assert any(p.metric == "coding_length" for p in points) == derived
     (source,) = {p.source for p in points if p.metric == "loss"}
@@ -143,12 +152,12 @@ def test_only_mecs_loss_gives_a_coding_length(
 def test_an_objective_without_a_name_is_refused(run: Path, tmp_path: Path) -> None:
     rewrite(run, None, {}, {})
     with pytest.raises(ValueError, match=r"config.json: expected a name as objective.name, found"):
-        collect_curves(run, tmp_path / "mini.csv")
+        collect_curves([run], tmp_path / "mini.csv")
 
 
 def test_the_loops_own_knn_is_another_metric_than_that_of_checkpoints(run: Path, tmp_path: Path) -> None:
     rewrite(run, "mec", {}, {"knn_top1": 44.0})  # at the step of the checkpoint that was evaluated
-    collect_curves(run, tmp_path / "mini.csv")
+    collect_curves([run], tmp_path / "mini.csv")
     points = read_curves(tmp_path)["mini"]
     found = {p.metric: (p.step, p.value, p.source) for p in points if "knn" in p.metric}
     assert found == {
@@ -164,14 +173,14 @@ def test_the_loops_own_knn_is_another_metric_than_that_of_checkpoints(run: Path,
 def test_an_optional_number_that_is_none_is_refused(run: Path, tmp_path: Path, key: str) -> None:
     rewrite(run, "mec", {}, {key: math.nan})
     with pytest.raises(ValueError, match=rf"metrics.jsonl:2: expected a finite number for {key}"):
-        collect_curves(run, tmp_path / "mini.csv")
+        collect_curves([run], tmp_path / "mini.csv")
 
 
 def test_a_real_run_gives_its_logged_numbers(tmp_path: Path) -> None:
     labelled = f"{{train_dir: {tmp_path}/images, val_dir: {tmp_path}/images}}"
     recipe = write_recipe(tmp_path, epochs=1, knn=labelled)
     run = train(load_config(recipe)).parent
-    collect_curves(run, tmp_path / "curves" / "noise.csv")
+    collect_curves([run], tmp_path / "curves" / "noise.csv")
     points = read_curves(tmp_path / "curves")["noise"]
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for metric, key in (("coding_length", "coding_length"), ("online_knn_top1", "knn_top1")):

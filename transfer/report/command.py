@@ -10,9 +10,9 @@
 
 --check names file, line and, in a CSV file, the cell of the first difference and the row it comes from; a
 row that cannot be read fails it too. --collect puts what the numbers are means of (hits of images, scores
-of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what a pre-training run logged, and
-kNN results of its checkpoints below its folder. --compare prints the numbers that changed, with the 95 %
-interval of the difference (t over common seeds; McNemar or bootstrap over common items; Wilson). It exits
+of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what pre-training runs logged,
+and kNN results of their checkpoints below their folders. --compare prints the numbers that changed, with the
+95 % interval of the difference (t over common seeds; McNemar or bootstrap over common items; Wilson). It exits
 with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
 cannot be read. --over-seeds takes the backbones of a recipe as one sample and prints mean and 95 % t interval
 over them; --against adds the differences to a method, by Welch's t test with Holm's p values.
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--page", type=Path, metavar="HTML", help="the page (default: report.html beside that folder)")
     add("--check", action="store_true", help="compare the folder with the rows, write nothing")
     add("--collect", type=Path, metavar="RUNS", help="join the results.csv files below a folder")
-    add("--collect-curves", type=Path, metavar="RUN", help="what a pre-training run logged")
+    add("--collect-curves", type=Path, nargs="+", metavar="RUN", help="what pre-training runs logged")
     add("--into", type=Path, metavar="CSV", help="where --collect and --collect-curves write")
     add("--compare", type=Path, nargs=2, metavar=("A", "B"), help="what changed from one file to another")
     add("--over-seeds", type=Path, metavar="CSV", help="means over backbones of one recipe")

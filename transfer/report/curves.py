@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -58,8 +58,8 @@ HEADER = tuple(field.name for field in fields(CurvePoint))
 Curves = Mapping[str, tuple[CurvePoint, ...]]
 
 
-def collect_curves(run: Path, into: Path) -> int:
-    """Write the curves of one run; returns the number of lines.
+def collect_curves(runs: Sequence[Path], into: Path) -> int:
+    """Write the curves of runs that belong in one figure; returns the number of lines.
 
     The coding length is the logged one: Eq. 1, exact, of the target's first view at the final lambda; nats.
     A log in which no line has it gives :func:`coding_length` if the run trained MEC, else none.
@@ -69,6 +69,14 @@ def collect_curves(run: Path, into: Path) -> int:
         ValueError: a recipe without sizes or with an objective that is no name, a line of the log that lacks
             a number, or an unusable kNN row; names file and line.
     """
+    points = [point for run in runs for point in _run_points(run)]
+    points.sort(key=lambda p: (p.run, METRICS.index(p.metric), p.step))
+    write_curves(into, points)
+    return len(points)
+
+
+def _run_points(run: Path) -> list[CurvePoint]:
+    """What one run logged, and the kNN rows of its checkpoints."""
     recipe, log = run / "config.json", run / "metrics.jsonl"
     for path in (recipe, log):
         if not path.is_file():
@@ -102,10 +110,7 @@ def collect_curves(run: Path, into: Path) -> int:
                 )
             )
     steps_per_epoch = _steps_per_epoch(log, points)
-    points += _knn_points(run, steps_per_epoch)
-    points.sort(key=lambda p: (p.run, METRICS.index(p.metric), p.step))
-    write_curves(into, points)
-    return len(points)
+    return points + _knn_points(run, steps_per_epoch)
 
 
 def coding_length(loss: float, lam: float, batch: int, dim: int) -> float:
