@@ -8,14 +8,15 @@
     tools/make_tables.py --compare old.csv results/measured/mini.csv
     tools/make_tables.py --over-seeds results/measured/cifar10_objectives.csv --against random
 
---check names file, line and, in a CSV file, the cell of the first difference and the row it comes from; a
-row that cannot be read fails it too. --collect puts what the numbers are means of (hits of images, scores
-of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what pre-training runs logged,
-and kNN results of their checkpoints below their folders. --compare prints the numbers that changed, with the
-95 % interval of the difference (t over common seeds; McNemar or bootstrap over common items; Wilson). It exits
-with 1 where one changed beyond noise, changed with no spread known, or is missing now; with 2 where a file
-cannot be read. --over-seeds takes the backbones of a recipe as one sample and prints mean and 95 % t interval
-over them; --against adds the differences to a method, by Welch's t test with Holm's p values.
+--check names file, line and, in a CSV file, the cell of the first difference and the row it comes from;
+a row that cannot be read fails it too. --collect puts what the numbers are means of (hits of images,
+scores of sequences) into mini.items.csv beside mini.csv. --collect-curves takes what pre-training runs
+logged, and kNN results of their checkpoints below their folders. --compare prints the numbers that
+changed, with the 95 % interval of the difference (t over common seeds; McNemar or bootstrap over common
+items; Wilson). It exits with 1 where one changed beyond noise, changed with no spread known, or is
+missing now; with 2 where a file cannot be read. --over-seeds takes the backbones of a recipe as one
+sample and prints mean and 95 % t interval over them; --against adds the differences to a method, by
+Welch's t test with Holm's p values.
 
 Needs Python 3.10 or newer, pandas, pandera, jinja2 and matplotlib: pip install --group report. No torch, no
 installation of this project.
