@@ -252,6 +252,7 @@ def test_lines_are_printed_where_there_is_no_terminal_even_with_forced_colour(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # dynamo imports it
 def test_compiled_networks_train_to_the_same_backbone(recipe: Path, tmp_path: Path) -> None:
     assert main([str(recipe), "optim.epochs=1"]) == DONE
     assert main([str(recipe), "optim.epochs=1", f"out={tmp_path}/compiled", "compile=true"]) == DONE
