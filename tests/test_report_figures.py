@@ -219,6 +219,13 @@ def test_ablations_lie_in_the_order_of_the_setting(cells: list[Cell]) -> None:
     assert [setting for _, setting in places] == [1, 2, 3, 4, 5]
 
 
+def test_seeds_of_one_setting_are_no_ablation(cells: list[Cell]) -> None:
+    order = [c for c in cells if c.line.method.startswith("mec-order-") and c.column.metric == "top1"]
+    assert draw_ablations(order) is not None
+    again = [replace(c, line=replace(c.line, backbone_sha256="f" * 64)) for c in order]
+    assert draw_ablations([*order, *again]) is None
+
+
 def test_one_length_alone_is_no_line(cells: list[Cell]) -> None:
     assert draw_epochs([c for c in cells if c.line.pretrain_epochs == "800"]) is None
 

@@ -110,7 +110,7 @@ def draw_ablations(cells: Sequence[Cell]) -> Sheet | None:
             found[variant.study, (cell.column, cell.line.source)].append(cell)
     order = ("order", "distortion", *(study for study in STUDIES if study in SYMBOLS))
     keys = sorted(
-        (key for key in found if len(found[key]) > 1), key=lambda k: (order.index(k[0]), _place_rank(k[1]))
+        (key for key in found if _is_study(found[key])), key=lambda k: (order.index(k[0]), _place_rank(k[1]))
     )
     if not keys:
         return None
@@ -134,6 +134,11 @@ def draw_ablations(cells: Sequence[Cell]) -> Sheet | None:
         _draw_study(sheet, box, key[0], key[1], found[key])
     sheet.footnotes(bottom - 12, notes)
     return sheet
+
+
+def _is_study(cells: Sequence[Cell]) -> bool:
+    """Several settings, each once: backbones that share one differ in something else, a seed for one."""
+    return len({_setting(cell) for cell in cells}) == len(cells) > 1
 
 
 def _draw_study(sheet: Sheet, box: Box, study: str, place: Place, cells: Sequence[Cell]) -> None:
