@@ -96,7 +96,9 @@ class Shards:
         # positioned, because forked workers share the file's position
         data = os.pread(self._open[shard], size, int(self._offsets[index]))
         if len(data) != size:
-            raise OSError(f"{len(data)} bytes where there were {size}; the shard changed during the run")
+            raise OSError(
+                f"{self.name(index)}: {len(data)} bytes where there were {size}; the shard changed during the run"
+            )
         return data
 
     def order(self, seed: int) -> Tensor:

@@ -155,7 +155,8 @@ def started(config: Config) -> Iterator[tuple[Iterator[tuple[Tensor, ...]], set[
         last_step=400,
         world=World(),
     )
-    next(running)
+    for _ in range(2):  # one batch of each worker, so that both have started
+        next(running)
     yield running, children() - before
     running.close()
 
