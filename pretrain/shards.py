@@ -97,7 +97,8 @@ class Shards:
         data = os.pread(self._open[shard], size, int(self._offsets[index]))
         if len(data) != size:
             raise OSError(
-                f"{self.name(index)}: {len(data)} bytes where there were {size}; the shard changed during the run"
+                f"{self.name(index)}: {len(data)} bytes where there were {size}; the shard changed during "
+                "the run"
             )
         return data
 
