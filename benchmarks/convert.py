@@ -18,8 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from machine import hardware
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -162,21 +162,6 @@ def table(rows: Sequence[Measurement]) -> str:
         size_cells = f"{row.peak_mb:.0f} | {row.times_file:.2f} x"
         lines.append(f"| {row.target} | {row.checkpoint} | {row.file_mb:.0f} | {time_cells} | {size_cells} |")
     return "\n".join(lines)
-
-
-def hardware() -> str:
-    """What the figures hold for, and whether anything else was running."""
-    import torch
-
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next(
-        (line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU"
-    )
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}; "
-        f"load average at the start {load}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,8 +17,6 @@ Three tables, each ratio from runs that alternate within one call:
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -34,6 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from machine import hardware  # noqa: E402
 
 from pretrain.collective import World  # noqa: E402
 from pretrain.objective import coding_length, lambda_from_eps, mec_loss  # noqa: E402
@@ -193,21 +193,6 @@ def against_the_exact(sizes: Sequence[int], repeats: int, device: str) -> None:
                 f"| {f'{100 * error:.2g} %' if order else ''} | {paper} |",
                 flush=True,
             )
-
-
-def hardware(device: str) -> str:
-    """What the figures hold for, and whether anything else was running."""
-    info = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    model = next(
-        (line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown CPU"
-    )
-    if device == "cuda":
-        model = f"{torch.cuda.get_device_name()}; {model}"
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"{model}, {torch.get_num_threads()} threads of {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, torch {torch.__version__}; load average at the start {load}"
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import platform
 import random
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
+from machine import hardware  # noqa: E402
 from PIL import Image, ImageFilter, ImageOps  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
@@ -80,7 +80,7 @@ def main() -> None:
             write_photographs(Path(folder), 2 * args.batch, args.size)
         config = recipe(args, folder)
         figures = compare(ours(config, device, args), reference(config, device, args), device, args)
-    print(f"{args.arch}, {args.size} px, batch {args.batch}, {args.workers} workers, {hardware(device)}")
+    print(f"{args.arch}, {args.size} px, batch {args.batch}, {args.workers} workers, {hardware(device.type)}")
     print("| | img/s | ms a step | GPU memory above the weights | GPU busy |\n|---|---:|---:|---:|---:|")
     for name, rates, memory, busy in figures:
         rate = statistics.median(rates)
@@ -265,19 +265,6 @@ def utilisation() -> float:
     """Percent of the last sample in which a kernel ran, as nvidia-smi reports it."""
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0])
-
-
-def hardware(device: torch.device) -> str:
-    """What the figures were measured on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        names = [
-            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0].split(": ")[1] if names else model
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

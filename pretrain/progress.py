@@ -6,7 +6,6 @@ import json
 import math
 import sys
 from pathlib import Path
-from types import TracebackType
 
 from rich.progress import (
     BarColumn,
@@ -47,12 +46,7 @@ class Journal:
         self.bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.bar.stop()
         self.board.close()
         self.log.close()

@@ -159,10 +159,8 @@ def leave_unless_failed(world: World) -> Callable[..., None]:
 
 def _share_position(run: Run, newest: tuple[Path, dict[str, Any]] | None) -> None:
     """Every rank takes the first rank's newest checkpoint."""
-    if run.world.size == 1:
-        states: list[Any] = [newest[1] if newest else None]
-    else:
-        states = [newest[1] if newest else None]
+    states: list[Any] = [newest[1] if newest else None]
+    if run.world.size > 1:
         torch.distributed.broadcast_object_list(states, src=0, device=torch.device("cpu"))
     if states[0] is not None:
         run.restore(states[0])
