@@ -33,6 +33,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "top1": Metric("top-1", "percent", True),
     "top5": Metric("top-5", "percent", True),
+    "mean_per_class": Metric("mean per class", "percent", True),
     # Top-1 or mean per class, whichever is customary for the dataset; the source does not say.
     "accuracy": Metric("accuracy", "percent", True),
     "map_voc07": Metric("11-point mAP", "percent", True),
@@ -54,10 +55,11 @@ METRICS: dict[str, Metric] = {
     "relative_error": Metric("relative error", "percent", False),
     "wall_hours": Metric("hours", "hours", False),
 }
-# What is asked of a backbone ("finetune": all weights on all labels of another dataset), then what is
-# said about pre-training itself ("objective": the loss; "pretrain": its cost).
+# What is asked of a backbone ("fewshot": a classifier of its features from a few images of each class;
+# "finetune": all weights on all labels of another dataset), then what is said about pre-training itself
+# ("objective": the loss; "pretrain": its cost).
 TASKS = (
-    *("linear", "knn", "semisup", "finetune", "detect", "sot", "vos", "mot", "mots", "pose"),
+    *("linear", "knn", "fewshot", "semisup", "finetune", "detect", "sot", "vos", "mot", "mots", "pose"),
     *("objective", "pretrain"),
 )
 REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number without these is not a fact
