@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
+from transfer.base_files import read_with_bases
 from transfer.report.items import check_items, items_path, write_items
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
@@ -24,15 +25,16 @@ KEY_NAME = "key.txt"  # in a run folder, written last: what the rows beside it a
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
-    """Merge a task's dataclass defaults, a YAML file and ``key=value`` overrides.
+    """Merge a task's dataclass defaults, a YAML file with its bases, and ``key=value`` overrides.
 
     Raises:
-        FileNotFoundError: no such configuration.
+        FileNotFoundError: no such configuration, or no such base of one.
+        ValueError: what :func:`read_with_bases` refuses.
         OmegaConfBaseException: an unknown key or a value of the wrong type; the message names it.
     """
     schema = importlib.import_module(task.module).Config
     merged = OmegaConf.merge(
-        OmegaConf.structured(schema), OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides))
+        OmegaConf.structured(schema), read_with_bases(path), OmegaConf.from_dotlist(list(overrides))
     )
     return OmegaConf.to_object(merged)
 
