@@ -49,11 +49,14 @@ def size_asked() -> int:
 def join(device: torch.device) -> World:
     """Join the processes that torchrun started (gloo on CPU, NCCL on CUDA), or be the only one.
 
+    Who has joined already gets the same answer again.
+
     Raises:
         ValueError: torchrun started more local processes than there are GPUs.
     """
-    size = size_asked()
-    if size == 1:
+    if dist.is_initialized():
+        return World(dist.get_rank(), dist.get_world_size())
+    if size_asked() == 1:
         return World()
     if device.type == "cuda":
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -63,9 +66,8 @@ def join(device: torch.device) -> World:
                 "torchrun's --nproc-per-node"
             )
         torch.cuda.set_device(local_rank)
-    if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
-    return World(dist.get_rank(), size)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    return World(dist.get_rank(), dist.get_world_size())
 
 
 def leave() -> None:

@@ -22,6 +22,8 @@ TASKS: dict[str, Task] = {
     "knn": Task("transfer.classify.knn", ("top1", "top5"), "torch"),
     "linear": Task("transfer.classify.linear", ("top1", "top5"), "torch"),
     "semisup": Task("transfer.classify.semisup", ("top1", "top5"), "torch"),
+    "finetune": Task("transfer.classify.finetune", ("top1", "top5"), "torch"),
+    "fewshot": Task("transfer.classify.fewshot", ("top1",), "torch"),
     "detect": Task(
         "transfer.detect.task",
         ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),

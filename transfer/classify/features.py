@@ -1,4 +1,4 @@
-"""Frozen features of a backbone, and the checks and scores that classification tasks share.
+"""Frozen features of a backbone, and the forward passes that classification tasks share.
 
 Shapes: B images of a batch, N images of a split, D features, C classes.
 """
@@ -7,46 +7,85 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from transfer.backbone.architecture import ARCHS, STAGES, stage_features
 from transfer.backbone.contract import Backbone, BackboneInfo, build_resnet
-from transfer.data.folders import ImageSetConfig, ImageSplit, eval_batches
+from transfer.data.batches import batch_slices, epoch_order, eval_batches
+from transfer.data.folders import ImageSetConfig, ImageSplit
+from transfer.ranks import World, gather_rows
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0  # of progress
+LAYERS = ("layer1", "layer2", "layer3", "layer4", "avgpool")  # avgpool, the usual one, averages layer4
 
 
 class Batches(Protocol):
-    """What is trained and evaluated on: a known number of (inputs, labels), images or features."""
+    """What is evaluated on: a known number of (inputs, labels), images or features."""
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-class Encoder(nn.Module):
-    """uint8 RGB images ``(B, 3, H, W)`` -> average-pooled features ``(B, D)``, D as FEATURE_DIMS says.
+class FeatureBatches:
+    """Shuffled batches of features that are already computed: the frozen backbone ran once.
 
-    Feeds pixels as the backbone's header asks: its order, mean and standard deviation.
+    The batches are those that ``train_batches`` would give: by seed and epoch, this rank's rows of each.
+    """
+
+    def __init__(
+        self, features: Tensor, labels: Tensor, batch_size: int, seed: int, world: World | None = None
+    ) -> None:
+        self.features = features
+        self.labels = labels
+        self.slices = batch_slices(len(labels), batch_size)
+        self.batch_sizes = [rows.stop - rows.start for rows in self.slices]
+        self.seed = seed
+        self.world = world or World()
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, that the next iteration gives."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = epoch_order(len(self.labels), self.seed, self.epoch).to(self.labels.device)
+        for rows, size in zip(self.slices, self.batch_sizes, strict=True):
+            own = order[rows][self.world.share(size)]
+            yield self.features[own], self.labels[own]
+
+
+class Encoder(nn.Module):
+    """uint8 RGB images ``(B, 3, H, W)`` -> average-pooled features ``(B, D)``, D as :func:`layer_dims` says.
+
+    Feeds pixels as the backbone's header asks: its order, mean and standard deviation. Several ``layers``
+    come from one forward pass and stand side by side, in the order given.
 
     Raises:
-        ValueError: a pixel order that is neither RGB nor BGR, or not three means and deviations.
+        ValueError: a pixel order that is neither RGB nor BGR, not three means and deviations, or an
+            unknown layer.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, resnet: nn.Module, info: BackboneInfo) -> None:
+    def __init__(self, resnet: nn.Module, info: BackboneInfo, layers: Sequence[str] = ("avgpool",)) -> None:
         super().__init__()
         if info.pixel_order not in ("RGB", "BGR"):
             raise ValueError(f"pixel_order: expected RGB or BGR, found {info.pixel_order!r}")
         if len(info.mean()) != 3 or len(info.std()) != 3 or min(info.std()) <= 0.0:
             raise ValueError(f"expected 3 means and 3 positive deviations, found {info.mean()}, {info.std()}")
+        layer_dims(info.arch, layers)
         self.resnet = resnet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.layers = tuple(layers)
         self.reverse = info.pixel_order == "BGR"
         self.register_buffer("mean", torch.tensor(info.mean()).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(info.std()).view(1, 3, 1, 1), persistent=False)
@@ -54,12 +93,31 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         pixels = (images.flip(1) if self.reverse else images).float() / 255.0
         normalised = ((pixels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        return self.resnet(normalised)  # type: ignore[no-any-return]
+        if self.layers == ("avgpool",):
+            return self.resnet(normalised)  # type: ignore[no-any-return]
+        maps = dict(zip(LAYERS, stage_features(self.resnet, normalised).values(), strict=False))
+        maps["avgpool"] = maps["layer4"]
+        pooled = [self.resnet.avgpool(maps[layer]).flatten(1) for layer in self.layers]
+        return torch.cat(pooled, dim=1)
 
 
-def build_encoder(backbone: Backbone, device: torch.device) -> Encoder:
+def layer_dims(arch: str, layers: Sequence[str]) -> list[int]:
+    """How many features each layer has, averaged over its positions.
+
+    Raises:
+        ValueError: a layer that is not in :data:`LAYERS`, or none.
+    """
+    unknown = [layer for layer in layers if layer not in LAYERS]
+    if unknown or not layers:
+        raise ValueError(f"layers: expected some of {', '.join(LAYERS)}, found {unknown or 'none'}")
+    channels = ARCHS[arch].channels
+    dims = dict(zip(LAYERS, (*channels, channels[len(STAGES) - 1]), strict=True))
+    return [dims[layer] for layer in layers]
+
+
+def build_encoder(backbone: Backbone, device: torch.device, layers: Sequence[str] = ("avgpool",)) -> Encoder:
     """The backbone on a device, in eval mode."""
-    return Encoder(build_resnet(backbone), backbone.info).to(device).eval()
+    return Encoder(build_resnet(backbone), backbone.info, layers).to(device).eval()
 
 
 def choose_device(name: str) -> torch.device:
@@ -69,38 +127,73 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def labels_of(split: ImageSplit) -> Tensor:
+    """Labels ``(N,)`` of a split, or targets ``(N, C)`` of a multi-label one (1, 0, and -1: ignored)."""
+    return torch.tensor(split.labels) if split.targets is None else split.targets
+
+
 def extract_features(
-    backbone: Backbone, splits: Iterable[ImageSplit], config: ImageSetConfig
+    backbone: Backbone,
+    splits: Iterable[ImageSplit],
+    config: ImageSetConfig,
+    world: World | None = None,
+    layers: Sequence[str] = ("avgpool",),
 ) -> list[tuple[Tensor, Tensor]]:
-    """Features ``(N, D)`` float32 and labels ``(N,)`` of each split, on the device, backbone frozen.
+    """Features ``(N, D)`` float32 and labels ``(N,)`` or targets ``(N, C)`` of each split, on the device.
+
+    Each rank runs its share of the images; every rank returns all of them.
 
     Raises:
         ValueError: a feature that is not finite, or a tensor of the backbone that moved.
     """
-    device = choose_device(config.device)
-    encoder = build_encoder(backbone, device)
+    device, world = choose_device(config.device), world or World()
+    encoder = build_encoder(backbone, device, layers)
     results = []
     for split in splits:
-        features, labels = predict(encoder, eval_batches(split, config), device, config.bf16)
+        features = predict_split(encoder, split, config, device, world)
         if not torch.isfinite(features).all():
             raise ValueError(f"{backbone.path}: features of {split.split_dir} hold NaN or infinity")
-        results.append((features, labels))
+        results.append((features, labels_of(split).to(device)))
     assert_frozen(encoder.resnet, backbone.state)
     return results
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, batches: Batches, device: torch.device, bf16: bool) -> tuple[Tensor, Tensor]:
-    """Outputs ``(N, ...)`` float32 and labels ``(N,)`` of a model in eval mode over all batches."""
+def predict_split(
+    model: nn.Module, split: ImageSplit, config: ImageSetConfig, device: torch.device, world: World
+) -> Tensor:
+    """Outputs ``(N, ...)`` float32 of a model in eval mode for all images of a split, on every rank.
+
+    Raises:
+        ValueError: fewer images than ranks.
+    """
+    num_images = len(split.names)
+    if num_images < world.size:
+        raise ValueError(
+            f"{split.split_dir}: {num_images} images cannot be shared by {world.size} processes; "
+            "lower torchrun's --nproc-per-node"
+        )
+    outputs, _ = predict(model, eval_batches(split, config, world), device, config.bf16, world)
+    return gather_rows(outputs, world, num_images)
+
+
+@torch.no_grad()  # not inference mode: what is learnt on features needs tensors that autograd accepts
+def predict(
+    model: nn.Module,
+    batches: Batches,
+    device: torch.device,
+    bf16: bool,
+    world: World | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Outputs ``(n, ...)`` float32 and labels ``(n, ...)`` of a model in eval mode over batches."""
     model.eval()
     outputs, labels = [], []
     start = shown = time.monotonic()
     for number, (inputs, batch_labels) in enumerate(batches, 1):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            outputs.append(model(inputs.to(device)).float())
+            outputs.append(model(inputs.to(device, non_blocking=True)).float())
         labels.append(batch_labels.to(device))
         now = time.monotonic()
-        if now - shown > SECONDS_BETWEEN_LINES:
+        if (world is None or world.first) and now - shown > SECONDS_BETWEEN_LINES:
             shown = now
             eta_s = (now - start) / number * (len(batches) - number)
             logger.info("forward batch %d/%d  ETA %.0f s", number, len(batches), eta_s)
@@ -114,7 +207,7 @@ def assert_frozen(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         ValueError: names the tensors that moved.
     """
     now = model.state_dict()
-    moved = [key for key in state if key not in now or not torch.equal(now[key].cpu(), state[key].cpu())]
+    moved = [key for key in state if key not in now or not torch.equal(_bytes(now[key]), _bytes(state[key]))]
     moved += [key for key in now if key not in state]
     if moved:
         raise ValueError(
@@ -123,19 +216,5 @@ def assert_frozen(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         )
 
 
-def top_k_hits(scores: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Which rows of ``scores`` ``(N, C)`` have their true class among the ``k`` highest: bool ``(N,)``.
-
-    A class that only ties with the true one counts as ahead of it, so a model that gives every class
-    the same score hits nothing rather than whatever the order of the classes would give.
-
-    Raises:
-        ValueError: a score that is not finite.
-    """
-    if not torch.isfinite(scores).all():
-        raise ValueError(
-            "class scores hold NaN or infinity; the classifier diverged, lower its learning rate"
-        )
-    true = scores.gather(1, labels.view(-1, 1))
-    num_ahead = (scores >= true).sum(1) - 1
-    return num_ahead < k
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.cpu().flatten().contiguous().view(torch.uint8)

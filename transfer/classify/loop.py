@@ -1,26 +1,40 @@
 """The one training loop of linear probe and fine-tuning.
 
 The two differ in what is given to it: the parameter groups, and whether the backbone is frozen.
+Shapes: B images of a batch, C classes.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
-from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder, top_k_hits
-from transfer.data.folders import ShuffledBatches
-from transfer.report.items import name_items
-from transfer.report.rows import Measurement
+from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder
+from transfer.ranks import World, sum_gradients, sum_over_ranks, synchronise_batchnorm
 
 logger = logging.getLogger(__name__)
+
+
+class TrainBatches(Batches, Protocol):
+    """What is trained on: this rank's rows of each batch, in an order that the epoch's number decides."""
+
+    batch_sizes: list[int]  # of all ranks together
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+
+class Diverged(ValueError):  # noqa: N818  # a state of the training, not a mistake of the program
+    """The loss is not finite; every rank raises it alike."""
 
 
 class Classifier(nn.Module):
@@ -50,20 +64,9 @@ class Classifier(nn.Module):
             return self.head(features.float())  # type: ignore[no-any-return]
 
 
-class FeatureBatches:
-    """Shuffled batches of features that are already computed: the frozen backbone ran once."""
-
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
-        self.features = features
-        self.labels = labels
-        self.order = ShuffledBatches(len(labels), batch_size, seed)
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for indices in self.order:
-            yield self.features[indices], self.labels[indices]
+def trained_part(model: nn.Module) -> nn.Module:
+    """What training changes: the head of a frozen :class:`Classifier`, else the whole model."""
+    return model.head if isinstance(model, Classifier) and model.frozen else model
 
 
 def build_head(num_features: int, num_classes: int, feature_norm: bool) -> nn.Sequential:
@@ -80,8 +83,8 @@ def build_head(num_features: int, num_classes: int, feature_norm: bool) -> nn.Se
 
 def build_optimiser(
     groups: Sequence[dict[str, Any]], name: str, momentum: float, weight_decay: float, nesterov: bool = False
-) -> torch.optim.Optimizer:
-    """``sgd`` or ``lars`` over parameter groups that carry their own ``lr``.
+) -> Optimizer:
+    """``sgd`` or ``lars`` over parameter groups that carry their own ``lr`` (and ``weight_decay``, if any).
 
     Raises:
         ValueError: another name.
@@ -92,9 +95,10 @@ def build_optimiser(
         from timm.optim.lars import Lars  # imported here: it costs a second that SGD need not pay
 
         # always_adapt: without it timm's LARS is plain SGD wherever the weight decay is 0, as it is here.
-        return Lars(
+        lars: Optimizer = Lars(
             groups, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov, always_adapt=True
         )
+        return lars
     raise ValueError(f"optimiser: expected sgd or lars, found {name!r}")
 
 
@@ -118,59 +122,128 @@ def lr_factors(schedule: str, epochs: int, milestones: Sequence[int] = (), gamma
     raise ValueError(f"schedule: expected cosine or step, found {schedule!r}")
 
 
+def cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of logits ``(B, C)``, summed over the images.
+
+    Labels ``(B,)`` are class numbers. Targets ``(B, C)`` of a multi-label set are 1, 0 or -1: binary
+    cross-entropies, summed over the classes too, without those marked -1.
+    """
+    if labels.dim() == 1:
+        return F.cross_entropy(logits, labels, reduction="sum")
+    targets = labels.clamp(min=0).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(
+        logits, targets, weight=(labels >= 0).to(logits.dtype), reduction="sum"
+    )
+
+
 def fit(
     model: nn.Module,
-    batches: Batches,
-    optimiser: torch.optim.Optimizer,
+    batches: TrainBatches,
+    optimiser: Optimizer,
     factors: Sequence[float],
     device: torch.device,
+    *,
     bf16: bool = False,
+    world: World | None = None,
+    checkpoint: Path | None = None,
+    save_every_s: float = 30.0,
+    loss: Callable[[Any, Tensor], Tensor] = cross_entropy_sum,
+    before_step: Callable[[int, Optimizer], None] | None = None,
 ) -> float:
-    """Train with cross-entropy, one pass over ``batches`` per factor; returns the last epoch's mean loss.
+    """Train, one pass over ``batches`` per factor; returns the last epoch's mean loss of an image.
+
+    The loss of a batch is that of all ranks' images over their number, whatever the number of ranks, and
+    batch normalisation in train mode sees all of them.
+
+    Args:
+        factors: on the learning rates that ``optimiser`` comes with, one for each epoch.
+        checkpoint: where an epoch's end is kept, at most every ``save_every_s`` seconds and after the last;
+            training goes on from there when the file exists, to the same bits. Whoever gave it removes it.
+        loss: of outputs and labels, summed over the images given.
+        before_step: is called with the number of the step, from 0, and may set learning rates.
 
     Raises:
-        ValueError: a loss that is not finite.
+        Diverged: a mean loss that is not finite.
     """
+    world = world or World()
     base_lrs = [group["lr"] for group in optimiser.param_groups]
-    num_steps, step = len(factors) * len(batches), 0
+    part = synchronise_batchnorm(trained_part(model), world, device)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    done, mean_loss = _resume(checkpoint, part, optimiser)
+    num_steps, step = len(factors) * len(batches), done * len(batches)
     model.train()
-    start = shown = time.monotonic()
-    mean_loss = math.nan
-    for epoch, factor in enumerate(factors, 1):
+    start = shown = saved = time.monotonic()
+    first_step = step
+    for epoch in range(done, len(factors)):
+        batches.set_epoch(epoch)
         for group, base_lr in zip(optimiser.param_groups, base_lrs, strict=True):
-            group["lr"] = base_lr * factor
-        total, num_images = torch.zeros((), device=device), 0
-        for inputs, labels in batches:
+            group["lr"] = base_lr * factors[epoch]
+        total = torch.zeros((), device=device, dtype=torch.float64)
+        for size, (inputs, labels) in zip(batches.batch_sizes, batches, strict=True):
+            if before_step is not None:
+                before_step(step, optimiser)
             optimiser.zero_grad(set_to_none=True)
+            inputs, labels = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                loss = F.cross_entropy(model(inputs.to(device)), labels.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
+                own_loss = loss(model(inputs), labels)
+            (own_loss / size).backward()  # type: ignore[no-untyped-call]
+            sum_gradients(parameters, world)
             optimiser.step()
-            total += loss.detach() * len(labels)  # read once an epoch: a read waits for the GPU
-            num_images += len(labels)
+            total += own_loss.detach()  # read once an epoch: a read waits for the GPU
             step += 1
             now = time.monotonic()
-            if now - shown > SECONDS_BETWEEN_LINES or step == num_steps:
+            if world.first and (now - shown > SECONDS_BETWEEN_LINES or step == num_steps):
                 shown = now
-                eta_s = (now - start) / step * (num_steps - step)
+                eta_s = (now - start) / (step - first_step) * (num_steps - step)
                 logger.info(
                     "epoch %d/%d  iteration %d/%d  loss %.4f  ETA %.0f s",
-                    epoch, len(factors), step, num_steps, loss.item(), eta_s,
+                    epoch + 1, len(factors), step, num_steps, own_loss.item() / max(1, len(labels)), eta_s,
                 )  # fmt: skip
-        mean_loss = float(total) / num_images
+        mean_loss = float(sum_over_ranks(total, world)) / sum(batches.batch_sizes)
         if not math.isfinite(mean_loss):
-            raise ValueError(
-                f"the loss is {mean_loss} in epoch {epoch} at learning rates {base_lrs}: lower them"
+            raise Diverged(
+                f"the loss is {mean_loss} in epoch {epoch + 1} at learning rates {base_lrs}: lower them"
             )
+        now = time.monotonic()
+        if checkpoint is not None and (now - saved >= save_every_s or epoch + 1 == len(factors)):
+            saved = now
+            if world.first:
+                _save(checkpoint, part, optimiser, epoch + 1, mean_loss)
     return mean_loss
 
 
-def measure(
-    scores: Tensor, labels: Tensor, names: Sequence[str], dataset: str, split: str, protocol: str
-) -> Iterator[Measurement]:
-    """top1 and top5 of class scores ``(N, C)`` of N named images, of the last epoch; top1 image by image."""
-    for metric, k in (("top1", 1), ("top5", 5)):
-        hits = top_k_hits(scores, labels, k)
-        value = float(hits.double().mean() * 100.0)
-        items = name_items(names, hits.double().tolist()) if metric == "top1" else None
-        yield Measurement(dataset, split, protocol, "torch", metric, value, len(labels), items=items)
+def _save(path: Path, part: nn.Module, optimiser: Optimizer, epoch: int, mean_loss: float) -> None:
+    """Write a checkpoint, whole or not at all."""
+    state = {
+        "model": part.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "epoch": epoch,
+        "loss": mean_loss,
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as handle:
+            torch.save(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _resume(path: Path | None, part: nn.Module, optimiser: Optimizer) -> tuple[int, float]:
+    """Load a checkpoint where there is one: how many epochs it has seen, and the last one's loss.
+
+    Raises:
+        ValueError: a file that cannot be read, or that is of another model.
+    """
+    if path is None or not path.exists():
+        return 0, math.nan
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        part.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path}: no checkpoint of this run ({error}); remove it to start anew") from error
+    logger.info("%s: resumed after epoch %d", path, state["epoch"])
+    return state["epoch"], state["loss"]
