@@ -16,7 +16,8 @@ from torchvision import transforms
 from transfer.backbone.contract import BackboneInfo, build_resnet
 from transfer.classify.features import Encoder, assert_frozen, extract_features, top_k_hits
 from transfer.classify.knn import Config
-from transfer.data.folders import Images, eval_transform, read_split
+from transfer.data.folders import read_split
+from transfer.data.images import Images, eval_transform
 
 
 def config_for(data_dir: Path) -> Config:

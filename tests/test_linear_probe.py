@@ -13,7 +13,8 @@ from transfer.backbone.contract import Backbone
 from transfer.classify import linear
 from transfer.classify.features import assert_frozen, build_encoder
 from transfer.classify.loop import Classifier, build_head, build_optimiser, fit, lr_factors
-from transfer.data.folders import read_split, train_batches
+from transfer.data.batches import train_batches
+from transfer.data.folders import read_split
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,8 @@ from transfer.backbone.contract import Backbone
 from transfer.classify import semisup
 from transfer.classify.features import build_encoder
 from transfer.classify.loop import Classifier, build_head, build_optimiser, fit
-from transfer.data.folders import ShuffledBatches, read_split, train_batches
+from transfer.data.batches import train_batches
+from transfer.data.folders import read_split
 
 CPU = torch.device("cpu")
 
@@ -104,31 +105,8 @@ def test_protocol_of_another_task_is_refused(data_dir: Path, backbone: Backbone,
         list(semisup.run(backbone, config_for(data_dir, protocol="linear-lars"), tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("num_items", "batch_size", "sizes"),
-    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (3, 32, [3]), (5, 4, [5])],
-)
-def test_batches_hold_every_image_once_and_never_one_alone(
-    num_items: int, batch_size: int, sizes: list[int]
-) -> None:
-    batches = ShuffledBatches(num_items, batch_size, seed=0)
-    first, second = list(batches), list(batches)
-    assert [len(batch) for batch in first] == sizes
-    assert len(batches) == len(sizes)
-    assert sorted(index for batch in first for index in batch) == list(range(num_items))
-    assert sorted(index for batch in second for index in batch) == list(range(num_items))
-    assert list(ShuffledBatches(num_items, batch_size, seed=0)) == first
-    assert num_items < 5 or first != second
-
-
 def test_an_image_alone_would_stop_batch_normalisation(backbone: Backbone) -> None:
     encoder = build_encoder(backbone, CPU).train()
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         encoder(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
     assert encoder(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 512)
-
-
-@pytest.mark.parametrize(("num_items", "batch_size"), [(1, 4), (8, 1)])
-def test_training_on_single_images_is_refused(num_items: int, batch_size: int) -> None:
-    with pytest.raises(ValueError, match="at least 2 images and a batch size of at least 2"):
-        ShuffledBatches(num_items, batch_size, seed=0)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from classify_images import write_digits
 
-from transfer.classify.knn import Config
-from transfer.data.folders import ARCHIVE_MARK, extract_once, read_split, read_splits
+from transfer.data.archives import ARCHIVE_MARK, extract_once
+from transfer.data.folders import ImageSetConfig, read_split, read_splits
 
 
-def config_for(data_dir: Path, **changes: str) -> Config:
-    return Config(dataset="digits", protocol="knn-k20", data_dir=str(data_dir), **changes)  # type: ignore[arg-type]
+def config_for(data_dir: Path, **changes: str) -> ImageSetConfig:
+    return ImageSetConfig(dataset="digits", protocol="knn-k20", data_dir=str(data_dir), **changes)  # type: ignore[arg-type]
 
 
 def pack(archive: Path, *members: tuple[str, bytes | None, str]) -> Path:

@@ -31,7 +31,8 @@ from transfer.classify.loop import (
     lr_factors,
     measure,
 )
-from transfer.data.folders import ImageSetConfig, eval_batches, read_splits, train_batches
+from transfer.data.batches import eval_batches, train_batches
+from transfer.data.folders import ImageSetConfig, read_splits
 from transfer.report.rows import Measurement
 
 

@@ -17,7 +17,8 @@ from transfer.backbone.architecture import FEATURE_DIMS
 from transfer.backbone.contract import Backbone
 from transfer.classify.features import build_encoder, choose_device, predict
 from transfer.classify.loop import Classifier, build_head, build_optimiser, fit, lr_factors, measure
-from transfer.data.folders import ImageSetConfig, ImageSplit, eval_batches, read_splits, train_batches
+from transfer.data.batches import eval_batches, train_batches
+from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import read_list, stratified_subset, write_list
 from transfer.report.rows import Measurement
 

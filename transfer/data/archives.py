@@ -1,0 +1,69 @@
+"""Archives of image folders, unpacked once and known by the digest of what they came from."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from transfer.backbone.checkpoint import file_sha256
+
+ARCHIVE_MARK = ".archive-sha256"  # in an unpacked folder: the digest of the archive it came from
+
+
+def extract_once(archive: Path, target_dir: Path) -> None:
+    """Unpack a ``.tar.gz`` into ``target_dir``, which is complete or absent; later calls return at once.
+
+    Raises:
+        FileNotFoundError: no such archive; it is read each time, to know that the folder came from it.
+        ValueError: a member that is no plain file or folder, or that would land outside
+            ``target_dir``; or a ``target_dir`` that was not unpacked from this archive.
+    """
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive}: no such archive; set archive, or archive='' and data_dir")
+    digest = file_sha256(archive)
+    if target_dir.exists():
+        _check_unpacked(archive, digest, target_dir)
+        return
+    target_dir.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target_dir.with_name(f".{target_dir.name}.{os.getpid()}")
+    try:
+        temporary.mkdir()
+        with tarfile.open(archive) as members:
+            for member in members:
+                _extract_member(members, member, temporary, archive)
+        (temporary / ARCHIVE_MARK).write_text(digest + "\n")
+        try:
+            temporary.rename(target_dir)
+        except OSError:  # another process was faster: what it made must be the same
+            if not target_dir.exists():
+                raise
+            _check_unpacked(archive, digest, target_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_unpacked(archive: Path, digest: str, target_dir: Path) -> None:
+    mark = target_dir / ARCHIVE_MARK
+    found = mark.read_text().strip() if mark.is_file() else "no mark"
+    if found != digest:
+        raise ValueError(
+            f"{target_dir}: exists, but was not unpacked from {archive} (expected {digest[:12]} in "
+            f"{ARCHIVE_MARK}, found {found[:12]}); remove the folder, or set archive='' to use it as it is"
+        )
+
+
+def _extract_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
+        raise ValueError(f"{archive}: refused member {member.name!r}: only plain files and folders inside it")
+    path = folder / name
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = members.extractfile(member)
+    assert content is not None  # a plain file always has content
+    with content, path.open("xb") as handle:
+        shutil.copyfileobj(content, handle)
