@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from transfer.classify.knn import Config
 from transfer.evaluate import check_protocol
 from transfer.report.aggregate import find_results
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import PROTOCOLS, check_task
 from transfer.report.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
-OWN_SETTINGS = re.compile(r"knn-k\d+|linear-(cached-)?(sgd|lars)")  # what a task's settings can make of it
+OWN_SETTINGS = re.compile(
+    r"knn-(cifar10-)?k\d+|linear-(cached-)?(sgd|lars)"
+)  # what a task's settings can make of it
 
 
 def of_configs() -> dict[str, str]:
@@ -51,6 +54,30 @@ def test_every_protocol_says_where_it_is_written_down() -> None:
 
 
 def test_a_task_with_an_unknown_protocol_is_refused_before_it_runs() -> None:
-    check_protocol(Config(dataset="d", protocol="knn-k20", data_dir="."), Path("knn.yaml"))
+    known = Config(dataset="d", protocol="knn-k20", data_dir=".", k=20)
+    check_protocol("knn", known, Path("knn.yaml"))
     with pytest.raises(ValueError, match=r"knn\.yaml: protocol 'mine' is unknown; give it a line in"):
-        check_protocol(Config(dataset="d", protocol="mine", data_dir="."), Path("knn.yaml"))
+        check_protocol("knn", replace(known, protocol="mine"), Path("knn.yaml"))
+    several = replace(known, protocol="knn", k=None, ks=[10, 7])  # knn-k7 has no line
+    with pytest.raises(ValueError, match=r"knn\.yaml: protocol 'knn-k7' is unknown"):
+        check_protocol("knn", several, Path("knn.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("task", "protocol"),
+    [
+        ("linear", "mec-semisup"),
+        ("semisup", "moco-linear"),
+        ("finetune", "unitrack-layer3"),
+        ("sot", "knn-k20"),
+    ],
+)
+def test_a_protocol_of_another_task_is_refused(task: str, protocol: str) -> None:
+    with pytest.raises(ValueError, match=f"protocol '{protocol}' is one of task .*this is task '{task}'"):
+        check_task(task, protocol)
+
+
+def test_every_row_has_a_protocol_of_its_own_task() -> None:
+    paths = [ROOT / "results/published.csv", *find_results(ROOT / "results/measured")]
+    for task, protocol in {(row.task, row.protocol) for path in paths for row in read_rows(path)}:
+        check_task(task, protocol)

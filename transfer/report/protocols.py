@@ -16,30 +16,168 @@ class Protocol:
 
     name: str  # display name, used only in tables
     source: str  # where the protocol is written down
+    reading: str = ""  # of a published one: how numbers measured here settle what its source leaves open
 
 
 MEC_APPENDIX = "MEC (arXiv 2210.11464) App. C, p. 16"
 UNITRACK = "UniTrack (commit a83e782), frozen backbone; motion cues in MEC's numbers are not stated"
 UNITRACK_SYSTEM = "UniTrack docs/RESULTS.md (commit a83e782): a whole system, motion cues included"
 NOT_STATED = "not stated by the source"
+LAST = "the last epoch is reported"
+LARC = "LARS is timm's, the formula of apex's LARC; the last epoch is reported, theirs keeps the best"
 
-PROTOCOLS: dict[str, Protocol] = {
-    # measured with this repository
+KNN: dict[str, Protocol] = {
+    "knn": Protocol("kNN", "configs/classify/knn_*: several k, whose rows are knn-k10, knn-k20, ..."),
+    "knn-cifar10": Protocol("kNN", "configs/classify/knn_cifar10_ks.yaml: several k in float32"),
     **{
-        f"knn-k{k}": Protocol(
-            f"kNN, k = {k}", "Wu et al. (arXiv 1805.01978) section 3.4; configs/classify/knn_*"
+        f"{prefix}-k{k}": Protocol(f"kNN, k = {k}", source)
+        for prefix, source in (
+            ("knn", "Wu et al. (arXiv 1805.01978) section 3.4; configs/classify/knn_*"),
+            ("knn-cifar10", "as knn, in float32; configs/classify/knn_cifar10_ks.yaml"),
         )
         for k in (1, 3, 5, 10, 20, 50, 100, 200)
     },
+    "mec-cifar-knn": Protocol("kNN", "MEC (arXiv 2210.11464) App. B; k " + NOT_STATED),
+}
+LINEAR: dict[str, Protocol] = {
     "linear-sgd": Protocol("linear, SGD", "transfer/classify/linear.py"),
     "linear-lars": Protocol("linear, LARS", "transfer/classify/linear.py"),
     "linear-cached-sgd": Protocol("linear, SGD, cached features", "transfer/classify/linear.py"),
     "linear-cached-lars": Protocol(
         "linear, LARS, cached features", "configs/classify/linear_mini.yaml, linear_cifar10.yaml"
     ),
-    "linear-lars-mec": Protocol("linear, LARS", "configs/classify/linear_imagenet_mec.yaml"),
-    "semisup-ft": Protocol("fine-tuning", "configs/classify/semisup_mini_*.yaml, semisup_cifar10_*.yaml"),
-    "semisup-ft-mec": Protocol("fine-tuning", "configs/classify/semisup_imagenet_*_mec.yaml"),
+    "linear-sweep": Protocol("linear, 24 heads", "configs/classify/linear_*_sweep.yaml"),
+    "linear-lbfgs": Protocol("linear, L-BFGS", "configs/classify/linear_*_lbfgs.yaml"),
+    "mec-linear": Protocol(
+        "linear",
+        f"{MEC_APPENDIX}: LARS, batch 4096, 100 epochs",
+        "base learning rate 0.03 and batch normalisation before the classifier as in its code, momentum 0.9; "
+        + LAST,
+    ),
+    "mec-code-linear": Protocol(
+        "linear",
+        "MEC's code (commit 35045dc) benchmarks/linearprob: base learning rate 0.03, BatchNorm",
+        LARC,
+    ),
+    "mec-linear-architectures": Protocol("linear", "MEC (arXiv 2210.11464) Table 6, p. 9; " + NOT_STATED),
+    "simsiam-linear": Protocol(
+        "linear",
+        "SimSiam (arXiv 2011.10566) App. A: LARS, base learning rate 0.02, batch 4096, 90 epochs",
+        "momentum 0.9; " + LAST,
+    ),
+    "simsiam-code-linear": Protocol(
+        "linear", "SimSiam's code (commit a7bc177): LARS, base learning rate 0.1, batch 4096, 90 epochs", LARC
+    ),
+    "moco-linear": Protocol(
+        "linear",
+        "MoCo's code (commit 7397dfe): SGD, learning rate 30, batch 256, 100 epochs",
+        LAST + ", theirs keeps the best",
+    ),
+    "byol-linear": Protocol("linear", "BYOL (arXiv 2006.07733)"),
+    "barlow-linear": Protocol(
+        "linear",
+        "Barlow Twins (arXiv 2103.03230) App. B.1: SGD, learning rate 0.3, batch 256, 100 epochs",
+        LAST + ", theirs keeps the best",
+    ),
+    "vicreg-linear": Protocol(
+        "linear",
+        "VICReg (arXiv 2105.04906) App. C.2: SGD, learning rate 0.02, batch 256, 100 epochs",
+        "momentum 0.9; " + LAST,
+    ),
+    "original-linear": Protocol(
+        "linear, each method's own", "each method's own paper, as the source quotes it; they differ"
+    ),
+    "mec-cifar-linear": Protocol("linear", "MEC (arXiv 2210.11464) App. B"),
+    "mec-transfer-linear": Protocol(
+        "linear",
+        "MEC (arXiv 2210.11464) Table 8, p. 18",
+        "SimCLR's protocol (arXiv 2002.05709, appendix B.8): L-BFGS on features of one central crop, the l2 "
+        "penalty chosen among 45 on held-out training images; bilinear resizing",
+    ),
+    "mec-places-linear": Protocol("linear", "MEC (arXiv 2210.11464) Table 9, p. 18"),
+    **{
+        f"{published}-linear-cifar10": Protocol(
+            f"linear, {name}",
+            f"{published}-linear made for CIFAR-10; configs/classify/linear_cifar10_{stem}.yaml",
+        )
+        for published, stem, name in (
+            ("mec", "mec", "MEC"),
+            ("mec-code", "mec_code", "MEC's code"),
+            ("simsiam", "simsiam", "SimSiam"),
+            ("simsiam-code", "simsiam_code", "SimSiam's code"),
+            ("barlow", "barlow", "Barlow Twins"),
+            ("vicreg", "vicreg", "VICReg"),
+            ("moco", "moco", "MoCo"),
+        )
+    },
+}
+SEMISUP: dict[str, Protocol] = {
+    "semisup-ft": Protocol("fine-tuning", "configs/classify/semisup_mini_*.yaml, semisup_cifar10_*pct.yaml"),
+    "mec-semisup": Protocol(
+        "fine-tuning",
+        f"{MEC_APPENDIX}: SGD, batch 1024, base learning rate 0.05, 50 epochs",
+        "learning rate x batch / 256, one rate for backbone and classifier and Nesterov momentum (as BYOL), "
+        "cosine (as Barlow Twins' code)",
+    ),
+    "simclr-semisup": Protocol(
+        "fine-tuning",
+        "SimCLR (arXiv 2002.05709) App. B.5: SGD, batch 4096, learning rate 0.8, 60 or 30 epochs",
+        "cosine",
+    ),
+    "byol-semisup": Protocol(
+        "fine-tuning",
+        "BYOL (arXiv 2006.07733) App. C.1: SGD, batch 1024, swept",
+        "learning rate x batch / 256, cosine; the 10,009 held-out training images are drawn among the "
+        "unlabelled ones",
+    ),
+    "barlow-semisup": Protocol(
+        "fine-tuning",
+        "Barlow Twins (arXiv 2103.03230) App. B.2: SGD, batch 256, two learning rates, 20 epochs",
+        "momentum 0.9; " + LAST,
+    ),
+    "barlow-code-semisup": Protocol(
+        "fine-tuning",
+        "Barlow Twins' code (commit 8e8d284): SGD, batch 256, backbone 0.005, head 0.5, cosine, 20 epochs",
+        LAST + ", theirs keeps the best",
+    ),
+    "vicreg-semisup": Protocol(
+        "fine-tuning",
+        "VICReg (arXiv 2105.04906) App. C.2: SGD, batch 256, two learning rates, 20 epochs",
+        "momentum 0.9; the rates are those that VICReg chose for itself; " + LAST,
+    ),
+    "original-semisup": Protocol(
+        "fine-tuning, each method's own", "each method's own paper, as the source quotes it; they differ"
+    ),
+    **{
+        f"{published}-semisup-cifar10": Protocol(
+            f"fine-tuning, {name}",
+            f"{published}-semisup made for CIFAR-10; configs/classify/semisup_cifar10_*pct_{stem}.yaml",
+        )
+        for published, stem, name in (
+            ("mec", "mec", "MEC"),
+            ("simclr", "simclr", "SimCLR"),
+            ("byol", "byol", "BYOL"),
+            ("barlow", "barlow", "Barlow Twins"),
+            ("barlow-code", "barlow_code", "Barlow Twins' code"),
+            ("vicreg", "vicreg", "VICReg"),
+        )
+    },
+    "scratch-cifar10": Protocol("from scratch", "configs/classify/semisup_cifar10_*pct_scratch.yaml"),
+}
+FINETUNE: dict[str, Protocol] = {
+    "mec-transfer-finetune": Protocol(
+        "fine-tuned",
+        "MEC (arXiv 2210.11464) Table 8, p. 18",
+        "SimCLR's protocol (arXiv 2002.05709, appendix B.8): 20,000 steps, 7 learning rates by 8 weight "
+        "decays, chosen on held-out training images",
+    ),
+    "finetune": Protocol("fine-tuned", "configs/classify/finetune_mini.yaml"),
+}
+FEWSHOT: dict[str, Protocol] = {
+    "fewshot-5": Protocol("5-shot", "configs/classify/fewshot_*.yaml"),
+}
+UNKNOWN: dict[str, Protocol] = {"unknown": Protocol("not stated", NOT_STATED)}
+OTHERS: dict[str, Protocol] = {
     "mask-rcnn-r18-fpn-mini": Protocol("Mask R-CNN R18-FPN", "configs/detect/mini.yaml"),
     "mask-rcnn-fpn-coco200": Protocol("Mask R-CNN FPN, 100 images", "configs/detect/coco200.yaml"),
     "siamrpn-frozen-mini": Protocol("SiamRPN++, frozen", "configs/track/sot_mini.yaml"),
@@ -47,52 +185,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "mini": Protocol("DeepSORT, Faster R-CNN", "configs/track/mot_mini.yaml"),
     "pets09-half": Protocol("DeepSORT, half of a video", "configs/track/mot_pets09.yaml"),
     "mot17-first-frames": Protocol("DeepSORT, first frames", "configs/track/mot_mot17.yaml"),
-    # linear probes
-    "mec-linear": Protocol("linear", f"{MEC_APPENDIX}: LARS, batch 4096, 100 epochs"),
-    "mec-code-linear": Protocol(
-        "linear", "MEC's code (commit 35045dc) benchmarks/linearprob: base learning rate 0.03, BatchNorm"
-    ),
-    "mec-linear-architectures": Protocol("linear", "MEC (arXiv 2210.11464) Table 6, p. 9; " + NOT_STATED),
-    "simsiam-linear": Protocol(
-        "linear", "SimSiam (arXiv 2011.10566) App. A: LARS, base learning rate 0.02, batch 4096, 90 epochs"
-    ),
-    "simsiam-code-linear": Protocol(
-        "linear", "SimSiam's code (commit a7bc177): LARS, base learning rate 0.1, batch 4096, 90 epochs"
-    ),
-    "moco-linear": Protocol(
-        "linear", "MoCo's code (commit 7397dfe): SGD, learning rate 30, batch 256, 100 epochs"
-    ),
-    "byol-linear": Protocol("linear", "BYOL (arXiv 2006.07733)"),
-    "barlow-linear": Protocol(
-        "linear", "Barlow Twins (arXiv 2103.03230) App. B.1: SGD, learning rate 0.3, batch 256, 100 epochs"
-    ),
-    "vicreg-linear": Protocol(
-        "linear", "VICReg (arXiv 2105.04906) App. C.2: SGD, learning rate 0.02, batch 256, 100 epochs"
-    ),
-    "original-linear": Protocol(
-        "linear, each method's own", "each method's own paper, as the source quotes it; they differ"
-    ),
-    # CIFAR-10, other datasets, Places
-    "mec-cifar-linear": Protocol("linear", "MEC (arXiv 2210.11464) App. B"),
-    "mec-cifar-knn": Protocol("kNN", "MEC (arXiv 2210.11464) App. B; k " + NOT_STATED),
-    "mec-transfer-linear": Protocol("linear", "MEC (arXiv 2210.11464) Table 8, p. 18"),
-    "mec-transfer-finetune": Protocol("fine-tuned", "MEC (arXiv 2210.11464) Table 8, p. 18"),
-    "mec-places-linear": Protocol("linear", "MEC (arXiv 2210.11464) Table 9, p. 18"),
-    # semi-supervised
-    "mec-semisup": Protocol(
-        "fine-tuning", f"{MEC_APPENDIX}: SGD, batch 1024, base learning rate 0.05, 50 epochs"
-    ),
-    "byol-semisup": Protocol("fine-tuning", "BYOL (arXiv 2006.07733) App. C.1: SGD, batch 1024, swept"),
-    "barlow-semisup": Protocol(
-        "fine-tuning",
-        "Barlow Twins (arXiv 2103.03230) App. B.2: SGD, batch 256, two learning rates, 20 epochs",
-    ),
-    "vicreg-semisup": Protocol(
-        "fine-tuning", "VICReg (arXiv 2105.04906) App. C.2: SGD, batch 256, two learning rates, 20 epochs"
-    ),
-    "original-semisup": Protocol(
-        "fine-tuning, each method's own", "each method's own paper, as the source quotes it; they differ"
-    ),
     # detection
     "mec-faster-rcnn-c4": Protocol("Faster R-CNN C4", f"{MEC_APPENDIX}; searched learning rate"),
     "mec-faster-rcnn-c4-24k": Protocol(
@@ -141,5 +233,33 @@ PROTOCOLS: dict[str, Protocol] = {
         "Taylor series against log det", "MEC (arXiv 2210.11464) Fig. 3, p. 4, and App. D, p. 17"
     ),
     "mec-cost-8xv100": Protocol("8 V100", MEC_APPENDIX),
-    "unknown": Protocol("not stated", NOT_STATED),
 }
+
+OF_TASK: dict[str, dict[str, Protocol]] = {  # a task whose protocols are no other task's
+    "knn": KNN,
+    "linear": LINEAR,
+    "semisup": SEMISUP,
+    "finetune": FINETUNE,
+    "fewshot": FEWSHOT,
+}
+PROTOCOLS: dict[str, Protocol] = {**KNN, **LINEAR, **SEMISUP, **FINETUNE, **FEWSHOT, **OTHERS, **UNKNOWN}
+
+
+def check_task(task: str, protocol: str) -> None:
+    """Refuse a protocol that no table has, or that is another task's.
+
+    Raises:
+        ValueError: names the protocol and, where it is another task's, that task.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(
+            f"protocol {protocol!r} is unknown; give it a line in transfer/report/protocols.py that says "
+            "where it is written down"
+        )
+    owners = [name for name, protocols in OF_TASK.items() if protocol in protocols]
+    if (owners and task not in owners) or (not owners and protocol != "unknown" and task in OF_TASK):
+        others = " or ".join(owners) or "detection or tracking"
+        raise ValueError(
+            f"protocol {protocol!r} is one of task {others}, but this "
+            f"is task {task!r}; the two would be compared as if they were one"
+        )
