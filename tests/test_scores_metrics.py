@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy
 
 from transfer.classify import scores as module
-from transfer.classify.scores import map_voc07, mean_per_class, measure, top_k_hits
+from transfer.classify.scores import map_voc07, mean_per_class, measure, metric_names, top_k_hits, value_of
 from transfer.data.folders import ImageSetConfig, ImageSplit
 from transfer.report.items import name_items
 
@@ -155,8 +155,20 @@ def test_a_set_of_several_labels_gives_its_map_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("metric", "multi"), [("map_voc07", False), ("top1", True), ("top2", False)])
 def test_a_metric_that_does_not_fit_the_labels_is_refused(metric: str, multi: bool, tmp_path: Path) -> None:
     split = replace(SPLIT, targets=torch.ones(4, 2)) if multi else SPLIT
-    with pytest.raises(ValueError, match=f"metric: expected .* for tiny, found '{metric}'"):
+    with pytest.raises(ValueError, match=f"metric: expected .* for set/val, found '{metric}'"):
         list(measure(SCORES, split, replace(CONFIG, metric=metric), tmp_path))
+    with pytest.raises(ValueError, match="metric: expected"):
+        value_of(SCORES, split, metric)
+
+
+def test_a_sets_own_metric_is_that_of_its_row(tmp_path: Path) -> None:
+    split = replace(SPLIT, labels=(0, 0, 0, 1))
+    several = replace(split, targets=torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 1.0], [1.0, 0.0]]))
+    for which, metric in ((split, "top1"), (split, "mean_per_class"), (several, "map_voc07")):
+        config = replace(CONFIG, metric=metric, accuracy=True)
+        rows = {row.metric: row.value for row in measure(SCORES, which, config, tmp_path)}
+        assert tuple(rows) == metric_names(config)
+        assert rows["accuracy"] == rows[metric] == value_of(SCORES, which, metric)
 
 
 def test_scores_of_other_images_are_refused(tmp_path: Path) -> None:

@@ -46,11 +46,7 @@ def measure(
             f"{val.split_dir}: expected scores {(len(val.names), len(val.classes))} of images and classes, "
             f"found {tuple(scores.shape)}"
         )
-    expected = SINGLE_LABEL if val.targets is None else ("map_voc07",)
-    if config.metric not in expected:
-        raise ValueError(
-            f"metric: expected {' or '.join(expected)} for {config.dataset}, found {config.metric!r}"
-        )
+    check_metric(config.metric, val)
     check_finite(scores)
     path = out / ("predictions.npz" if protocol is None else f"predictions-{protocol}.npz")
     write_predictions(path, scores, val)
@@ -75,17 +71,48 @@ def measure(
         yield replace(own, metric="accuracy", items=None)
 
 
+def metric_names(config: ImageSetConfig) -> tuple[str, ...]:
+    """The metrics of the rows that :func:`measure` gives, in its order."""
+    own = () if config.metric == "top1" else (config.metric,)
+    single = () if config.metric == "map_voc07" else ("top1", "top5")
+    return (*single, *own, *(("accuracy",) if config.accuracy else ()))
+
+
 def _metrics(scores: Tensor, val: ImageSplit, metric: str) -> Iterator[tuple[str, float, Items | None]]:
     """Metric, value in percent, and the items that it is the mean of, where it is one."""
-    if val.targets is not None:
-        yield metric, map_voc07(scores, val.targets.to(scores.device)), None
-        return
-    labels = torch.tensor(val.labels, device=scores.device)
-    for name, k in (("top1", 1), ("top5", 5)):
-        hits = top_k_hits(scores, labels, k).double()
-        yield name, float(hits.mean() * 100.0), name_items(val.names, hits.tolist())
+    if val.targets is None:
+        labels = torch.tensor(val.labels, device=scores.device)
+        for name, k in (("top1", 1), ("top5", 5)):
+            hits = top_k_hits(scores, labels, k).double()
+            yield name, float(hits.mean() * 100.0), name_items(val.names, hits.tolist())
+    if metric != "top1":
+        yield metric, value_of(scores, val, metric), None
+
+
+def value_of(scores: Tensor, split: ImageSplit, metric: str) -> float:
+    """A set's own metric, in percent, of scores ``(N, C)`` of the split's images.
+
+    Raises:
+        ValueError: a metric that does not fit the labels, or scores that are not finite.
+    """
+    check_metric(metric, split)
+    if split.targets is not None:
+        return map_voc07(scores, split.targets.to(scores.device))
+    labels = torch.tensor(split.labels, device=scores.device)
     if metric == "mean_per_class":
-        yield metric, mean_per_class(scores, labels), None
+        return mean_per_class(scores, labels)
+    return float(top_k_hits(scores, labels, 1).double().mean() * 100.0)
+
+
+def check_metric(metric: str, split: ImageSplit) -> None:
+    """Refuse a metric that the labels cannot give.
+
+    Raises:
+        ValueError: top1 or mean_per_class of a set with several labels an image, map_voc07 of another.
+    """
+    expected = SINGLE_LABEL if split.targets is None else ("map_voc07",)
+    if metric not in expected:
+        raise ValueError(f"metric: expected {' or '.join(expected)} for {split.split_dir}, found {metric!r}")
 
 
 def check_finite(scores: Tensor) -> None:
