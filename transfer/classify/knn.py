@@ -6,75 +6,107 @@ nearest training images votes for its class with weight exp(similarity / tempera
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from transfer.backbone.contract import Backbone
-from transfer.classify.features import extract_features
-from transfer.classify.loop import measure
+from transfer.classify.features import choose_device, extract_features
+from transfer.classify.neighbours import nearest, normalise_
+from transfer.classify.scores import measure, metric_names
 from transfer.data.folders import ImageSetConfig, read_splits
+from transfer.ranks import gather_rows, join
 from transfer.report.rows import Measurement
 
-MAX_SIMILARITIES = 1 << 26  # held at once: 256 MiB of float32
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Config(ImageSetConfig):
-    """kNN protocol; ``protocol`` must be ``knn-k{k}``."""
+    """kNN protocols: rows ``{protocol}-k10``, ``{protocol}-k20`` ... of one search; with ``k`` only that.
 
-    k: int = 20
+    ``protocol`` is ``knn`` or ``knn-...``; with ``k`` it is the row's own and ends in ``-k{k}``.
+    """
+
+    ks: list[int] = field(default_factory=lambda: [10, 20, 100, 200])
+    k: int | None = None
     temperature: float = 0.07
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of neighbours, as asked for."""
+        return self.ks if self.k is None else [self.k]
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols of the rows, one a number."""
+        return tuple(f"{self.protocol}-k{k}" for k in self.ks) if self.k is None else (self.protocol,)
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
-    """top1 and top5 of the validation images, voted by the training images.
+    """The set's metrics for each k, voted by the training images; the ranks share the validation images.
+
+    A k above the number of training images gives rows that say so.
 
     Raises:
-        ValueError: a protocol id that contradicts k, or what :func:`vote` refuses.
+        ValueError: no k, one below 1 or twice, a temperature that is not positive, a protocol id that
+            contradicts k, a set with several labels an image, or a feature that is not finite.
     """
-    if config.protocol != f"knn-k{config.k}":
-        raise ValueError(f"protocol: expected knn-k{config.k} with k={config.k}, found {config.protocol!r}")
+    check_config(config)
     train, val = read_splits(config)
-    (train_features, train_labels), (val_features, val_labels) = extract_features(
-        backbone, (train, val), config
-    )
-    votes = vote(train_features, train_labels, val_features, len(train.classes), config.k, config.temperature)
-    yield from measure(votes, val_labels, val.names, config.dataset, config.val_split, config.protocol)
+    if train.targets is not None:
+        raise ValueError(f"{config.dataset}: kNN votes need one label an image; this set has several")
+    num_train = len(train.names)
+    possible = [k for k in config.numbers if k <= num_train]
+    if possible:
+        world = join(choose_device(config.device))
+        (bank, labels), (queries, _) = extract_features(backbone, (train, val), config, world)
+        share = normalise_(queries[world.share(len(val.names))])
+        found = nearest(normalise_(bank), share, max(possible))
+        similarities, neighbours = (gather_rows(part, world, len(val.names)).cpu() for part in found)
+        if not world.first:
+            return
+        labels = labels.cpu()[neighbours]
+    for k, protocol in zip(config.numbers, config.protocols, strict=True):
+        if k in possible:
+            votes = vote(similarities[:, :k], labels[:, :k], len(train.classes), config.temperature)
+            yield from measure(votes, val, config, out, protocol=protocol)
+            continue
+        status = f"not-run: k = {k}, but there are {num_train} training images"
+        logger.warning("%s: %s", protocol, status)
+        for metric in metric_names(config):
+            yield Measurement(
+                config.dataset, config.val_split, protocol, "torch", metric, None, None, status=status
+            )
 
 
-@torch.inference_mode()
-def vote(
-    train_features: Tensor,
-    train_labels: Tensor,
-    val_features: Tensor,
-    num_classes: int,
-    k: int,
-    temperature: float,
-) -> Tensor:
-    """Votes ``(M, C)`` for validation features ``(M, D)`` from training features ``(N, D)``; exact.
+def check_config(config: Config) -> None:
+    """Refuse what no search could do.
+
+    Raises:
+        ValueError: see :func:`run`.
+    """
+    numbers = config.numbers
+    if not numbers or min(numbers) < 1 or len(set(numbers)) != len(numbers):
+        raise ValueError(f"ks: expected different numbers of at least 1, found {numbers}")
+    if config.temperature <= 0.0:
+        raise ValueError(f"temperature: expected a positive number, found {config.temperature}")
+    named, last = config.protocol.split("-"), f"k{config.k}"
+    if named[0] != "knn" or (config.k is not None and named[-1] != last):
+        expected = (
+            "knn or knn-... (its rows add -k10 ...)" if config.k is None else f"knn-{last} or knn-...-{last}"
+        )
+        raise ValueError(f"protocol: expected {expected}, found {config.protocol!r}")
+
+
+def vote(similarities: Tensor, labels: Tensor, num_classes: int, temperature: float) -> Tensor:
+    """Votes ``(M, C)`` float64 from the similarities ``(M, k)`` and labels ``(M, k)`` of the neighbours.
 
     Weights are divided by the largest one a pair can have, exp(1 / temperature), which changes no
     order and cannot overflow.
-
-    Raises:
-        ValueError: k below 1 or above N, or a temperature that is not positive.
     """
-    num_train = len(train_features)
-    if not 1 <= k <= num_train:
-        raise ValueError(f"k: expected 1..{num_train}, the number of training images, found {k}")
-    if temperature <= 0.0:
-        raise ValueError(f"temperature: expected a positive number, found {temperature}")
-    bank = F.normalize(train_features, dim=1).T
-    queries = F.normalize(val_features, dim=1)
-    votes = []
-    for chunk in torch.split(queries, max(1, MAX_SIMILARITIES // num_train)):
-        similarities, neighbours = (chunk @ bank).topk(k, dim=1)
-        weights = ((similarities - 1.0) / temperature).exp()
-        empty = weights.new_zeros(len(chunk), num_classes)
-        votes.append(empty.scatter_add_(1, train_labels[neighbours], weights))
-    return torch.cat(votes)
+    weights = ((similarities.double() - 1.0) / temperature).exp()
+    return weights.new_zeros(len(labels), num_classes).scatter_add_(1, labels, weights)
