@@ -4,16 +4,19 @@
     python -m transfer random --arch resnet18 --seed 0 --out random.safetensors
     python -m transfer import checkpoint_0099.pth.tar --out backbone.safetensors [--branch target]
     python -m transfer TASK CONFIG --backbone F --out DIR [--seed N] [key=value ...]
+    torchrun --nproc-per-node N -m transfer TASK CONFIG --backbone F --out DIR [key=value ...]
 
-Tasks: knn, linear, semisup, detect, sot, mot. A task writes DIR/results.csv, complete or not at
-all, and DIR/config.yaml beside it. Exit status 0 when every row is ok, 1 when the task failed
-(its rows then say why), 2 for wrong usage.
+Tasks: knn, linear, semisup, finetune, fewshot (which torchrun's processes can share), detect, sot, mot.
+A task writes DIR/results.csv, complete or not at all, and DIR/config.yaml beside it. The same command
+again goes on where an interrupted classification task had come to. Exit status 0 when every row is ok, 1
+when the task failed (its rows then say why), 2 for wrong usage.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -66,7 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from transfer.evaluate import run_task
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
+    logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(asctime)s %(message)s")
     command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
     try:
         if args.command == "random":

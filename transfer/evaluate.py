@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import time
 import traceback
@@ -16,12 +17,18 @@ from omegaconf import OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.base_files import read_with_bases
+from transfer.ranks import leave
 from transfer.report.items import check_items, items_path, write_items
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import check_task
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
+from transfer.run_folder import (
+    join_processes,
+    prepare_folder,
+    remove_checkpoints,
+    wait_for_all,
+    written_by_another,
+)
 from transfer.tasks import TASKS, Task
-
-KEY_NAME = "key.txt"  # in a run folder, written last: what the rows beside it are the result of
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
@@ -39,17 +46,17 @@ def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
     return OmegaConf.to_object(merged)
 
 
-def check_protocol(config: Any, path: Path) -> None:
+def check_protocol(task: str, config: Any, path: Path) -> None:
     """Refuse a protocol whose rows no reader would accept: before the work, not after it.
 
     Raises:
-        ValueError: the protocol has no line in the table of protocols.
+        ValueError: the protocol has no line in the table of protocols, or is another task's.
     """
-    if config.protocol not in PROTOCOLS:
-        raise ValueError(
-            f"{path}: protocol {config.protocol!r} is unknown; give it a line in "
-            "transfer/report/protocols.py that says where it is written down"
-        )
+    for protocol in (config.protocol, *getattr(config, "protocols", ())):
+        try:
+            check_task(task, protocol)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def identity(config: Any) -> dict[str, Any]:
@@ -97,26 +104,35 @@ def _with_bases(path: Path) -> list[Path]:
     return sorted(found)
 
 
+def run_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
+    """Digest of all that decides a result: backbone, configuration, seed and code."""
+    code = provenance.code_sha256("backbone", "data", "ranks.py", TASKS[name].package)
+    parts = [backbone.sha256, name, identity(config), seed, code]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 def run_task(
     name: str, config_path: Path, backbone_path: Path, out: Path, overrides: Sequence[str], command_line: str
 ) -> list[Row]:
     """Run a task and write ``out/results.csv``; a failure inside the task becomes rows that say so.
 
     What the numbers are means of goes to ``out/items.csv``, before the rows: where there are rows, their
-    items are complete.
+    items are complete. Of several processes (torchrun) the first one writes and the others return no rows,
+    unless they failed.
 
     Raises:
         FileNotFoundError, ValueError, OmegaConfBaseException: a configuration or backbone that
-            cannot be used; nothing was written.
+            cannot be used, or several processes where the task takes one; nothing was written.
     """
     config = load_config(TASKS[name], config_path, overrides)
-    check_protocol(config, config_path)
+    check_protocol(name, config, config_path)
     backbone = read_backbone(backbone_path)
-    out.mkdir(parents=True, exist_ok=True)
+    world = join_processes(name, config)
     results = out / "results.csv"
-    for leftover in (results, items_path(results), out / KEY_NAME):
-        leftover.unlink(missing_ok=True)  # an interrupted run must not look like the one before
-    OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+    if world.first:
+        prepare_folder(out, name, run_key(name, config, backbone, config.seed))
+        OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+    wait_for_all(world)
     provenance.code_version()  # remembered: the code that runs, not what is there when it ends
     start = time.perf_counter()
     try:
@@ -125,13 +141,22 @@ def run_task(
         numbers = [(row, m.items) for row, m in zip(rows, measurements, strict=True) if m.items is not None]
         for row, items in numbers:
             check_items(row, items)
+        if not world.first:
+            return rows
     except Exception as error:  # also a value that no row can hold, or that its items contradict
         traceback.print_exc()
         failed = failures(name, config, f"{type(error).__name__}: {error}")
         rows = to_rows(name, config, backbone, failed, command_line, time.perf_counter() - start)
         numbers = []
+        if written_by_another(results, world):
+            return rows
+    finally:
+        if world.size > 1:
+            leave()
     write_items(items_path(results), numbers)
     write_rows(results, rows)
+    if not any(row.status.startswith("failed: ") for row in rows):
+        remove_checkpoints(out, name)
     return rows
 
 

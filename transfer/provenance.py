@@ -22,11 +22,12 @@ def config_sha256(resolved: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
 
 
-def code_sha256(*folders: str) -> str:
-    """Digest of the Python sources in the given folders of this package, paths included."""
+def code_sha256(*parts: str) -> str:
+    """Digest of the Python sources in the given folders (or files) of this package, paths included."""
     digest = hashlib.sha256()
-    for folder in sorted(folders):
-        for path in sorted((PACKAGE_DIR / folder).rglob("*.py")):
+    for part in sorted(parts):
+        place = PACKAGE_DIR / part
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             digest.update(path.relative_to(PACKAGE_DIR).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 

@@ -17,6 +17,16 @@ class Task:
     metrics: tuple[str, ...]
     backend: str
 
+    @property
+    def package(self) -> str:
+        """Below ``transfer``: classify, detect or track."""
+        return self.module.split(".")[1]
+
+    @property
+    def shared(self) -> bool:
+        """Whether several processes (torchrun) can share one run."""
+        return self.package == "classify"
+
 
 TASKS: dict[str, Task] = {
     "knn": Task("transfer.classify.knn", ("top1", "top5"), "torch"),

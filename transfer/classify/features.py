@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from transfer.backbone.architecture import ARCHS, STAGES, stage_features
+from transfer.backbone.architecture import ARCHS, stage_features
 from transfer.backbone.contract import Backbone, BackboneInfo, build_resnet
 from transfer.data.batches import batch_slices, epoch_order, eval_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit
@@ -101,8 +101,8 @@ class Encoder(nn.Module):
         return torch.cat(pooled, dim=1)
 
 
-def layer_dims(arch: str, layers: Sequence[str]) -> list[int]:
-    """How many features each layer has, averaged over its positions.
+def layer_dims(arch: str, layers: Sequence[str]) -> dict[str, int]:
+    """How many features each layer has, averaged over its positions, in the order given.
 
     Raises:
         ValueError: a layer that is not in :data:`LAYERS`, or none.
@@ -111,8 +111,8 @@ def layer_dims(arch: str, layers: Sequence[str]) -> list[int]:
     if unknown or not layers:
         raise ValueError(f"layers: expected some of {', '.join(LAYERS)}, found {unknown or 'none'}")
     channels = ARCHS[arch].channels
-    dims = dict(zip(LAYERS, (*channels, channels[len(STAGES) - 1]), strict=True))
-    return [dims[layer] for layer in layers]
+    dims = dict(zip(LAYERS, (*channels, channels[-1]), strict=True))
+    return {layer: dims[layer] for layer in layers}
 
 
 def build_encoder(backbone: Backbone, device: torch.device, layers: Sequence[str] = ("avgpool",)) -> Encoder:

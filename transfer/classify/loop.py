@@ -23,6 +23,7 @@ from transfer.classify.features import SECONDS_BETWEEN_LINES, Batches, Encoder
 from transfer.ranks import World, sum_gradients, sum_over_ranks, synchronise_batchnorm
 
 logger = logging.getLogger(__name__)
+SECONDS_BETWEEN_SAVES = 30.0
 
 
 class TrainBatches(Batches, Protocol):
@@ -146,7 +147,7 @@ def fit(
     bf16: bool = False,
     world: World | None = None,
     checkpoint: Path | None = None,
-    save_every_s: float = 30.0,
+    save_every_s: float | None = None,
     loss: Callable[[Any, Tensor], Tensor] = cross_entropy_sum,
     before_step: Callable[[int, Optimizer], None] | None = None,
 ) -> float:
@@ -157,15 +158,17 @@ def fit(
 
     Args:
         factors: on the learning rates that ``optimiser`` comes with, one for each epoch.
-        checkpoint: where an epoch's end is kept, at most every ``save_every_s`` seconds and after the last;
-            training goes on from there when the file exists, to the same bits. Whoever gave it removes it.
-        loss: of outputs and labels, summed over the images given.
+        checkpoint: where an epoch's end is kept, at most every ``save_every_s`` (30) seconds and after the
+            last; training goes on from there when the file exists, to the same bits. The caller removes it.
+        loss: of outputs and labels, summed over the images given; or several losses ``(L,)`` of models that
+            share no parameter, of which some may diverge.
         before_step: is called with the number of the step, from 0, and may set learning rates.
 
     Raises:
-        Diverged: a mean loss that is not finite.
+        Diverged: a mean loss that is not finite; of several losses, none that is.
     """
     world = world or World()
+    save_every_s = SECONDS_BETWEEN_SAVES if save_every_s is None else save_every_s
     base_lrs = [group["lr"] for group in optimiser.param_groups]
     part = synchronise_batchnorm(trained_part(model), world, device)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -178,7 +181,7 @@ def fit(
         batches.set_epoch(epoch)
         for group, base_lr in zip(optimiser.param_groups, base_lrs, strict=True):
             group["lr"] = base_lr * factors[epoch]
-        total = torch.zeros((), device=device, dtype=torch.float64)
+        total = torch.zeros((), device=device, dtype=torch.float64)  # or (L,), once a loss was added
         for size, (inputs, labels) in zip(batches.batch_sizes, batches, strict=True):
             if before_step is not None:
                 before_step(step, optimiser)
@@ -186,10 +189,10 @@ def fit(
             inputs, labels = inputs.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 own_loss = loss(model(inputs), labels)
-            (own_loss / size).backward()  # type: ignore[no-untyped-call]
+            (own_loss.sum() / size).backward()  # type: ignore[no-untyped-call]
             sum_gradients(parameters, world)
             optimiser.step()
-            total += own_loss.detach()  # read once an epoch: a read waits for the GPU
+            total = total + own_loss.detach().double()  # read once an epoch: a read waits for the GPU
             step += 1
             now = time.monotonic()
             if world.first and (now - shown > SECONDS_BETWEEN_LINES or step == num_steps):
@@ -197,9 +200,12 @@ def fit(
                 eta_s = (now - start) / (step - first_step) * (num_steps - step)
                 logger.info(
                     "epoch %d/%d  iteration %d/%d  loss %.4f  ETA %.0f s",
-                    epoch + 1, len(factors), step, num_steps, own_loss.item() / max(1, len(labels)), eta_s,
+                    epoch + 1, len(factors), step, num_steps, float(own_loss.nanmean()) / max(1, len(labels)),
+                    eta_s,
                 )  # fmt: skip
-        mean_loss = float(sum_over_ranks(total, world)) / sum(batches.batch_sizes)
+        losses = sum_over_ranks(total, world) / sum(batches.batch_sizes)
+        finite = losses[torch.isfinite(losses)]
+        mean_loss = float(finite.mean()) if len(finite) else float(losses.mean())
         if not math.isfinite(mean_loss):
             raise Diverged(
                 f"the loss is {mean_loss} in epoch {epoch + 1} at learning rates {base_lrs}: lower them"

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import MISSING, OmegaConf
 
-from transfer import provenance
 from transfer.backbone.contract import Backbone
-from transfer.evaluate import KEY_NAME, check_protocol, identity, load_config
+from transfer.evaluate import check_protocol, load_config, run_key
 from transfer.report.rows import read_rows
+from transfer.run_folder import KEY_NAME
 from transfer.tasks import TASKS
 
 
@@ -49,11 +47,8 @@ class Job:
     @property
     def key(self) -> str:
         """Digest of all that decides the result: backbone, configuration, seed and code."""
-        config = identity(load_config(TASKS[self.task], self.config_path))
-        folder = TASKS[self.task].module.split(".")[1]  # classify, detect or track
-        code = provenance.code_sha256("backbone", "data", folder)
-        parts = [self.backbone.sha256, self.task, config, self.seed, code]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        config = load_config(TASKS[self.task], self.config_path)
+        return run_key(self.task, config, self.backbone, self.seed)
 
     @property
     def label(self) -> str:
@@ -78,7 +73,7 @@ def load_suite(path: Path) -> Suite:
             raise ValueError(f"{path}: task {line.task!r} is unknown; known: {', '.join(TASKS)}")
         if not Path(line.config).is_file():
             raise ValueError(f"{path}: {line.config} is not there; paths are relative to the checkout's root")
-        check_protocol(load_config(TASKS[line.task], Path(line.config)), Path(line.config))
+        check_protocol(line.task, load_config(TASKS[line.task], Path(line.config)), Path(line.config))
     stems = [Path(line.config).stem for line in suite.tasks]
     if not stems or len(set(stems)) < len(stems):
         raise ValueError(

@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Sequence
 
-from transfer.evaluate import KEY_NAME, failures, load_config, to_rows
+from transfer.evaluate import failures, load_config, to_rows
 from transfer.report.items import items_path
 from transfer.report.rows import read_rows, write_rows
+from transfer.run_folder import KEY_NAME
 from transfer.suite.plan import Job, is_done
 from transfer.tasks import TASKS
 
