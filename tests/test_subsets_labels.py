@@ -80,11 +80,11 @@ def test_published_list_is_known_by_its_digest(tmp_path: Path) -> None:
     [
         (
             "n000_0.JPEG\nn001_0.JPEG\nn000_9.JPEG\n",
-            r"1 of 3 names are not in train, such as \['n000_9.JPEG'\]",
+            r"1 of 3 names are not in train, such as \['n000/n000_9.JPEG'\]",
         ),
         (
             "n000_0.JPEG\nn001_0.JPEG\nn007_0.JPEG\n",
-            r"1 of 3 names are not in train, such as \['n007_0.JPEG'\]",
+            r"1 of 3 names are not in train, such as \['n007/n007_0.JPEG'\]",
         ),
         (
             "n000_0.JPEG\nn001_0.JPEG\nn000/n000_0.JPEG\n",

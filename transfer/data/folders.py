@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision import datasets
 
 from transfer.data.archives import extract_once
+from transfer.data.scan import check_files
 
 
 @dataclass
@@ -79,21 +80,46 @@ def read_splits(config: ImageSetConfig) -> tuple[ImageSplit, ImageSplit]:
 
     Raises:
         FileNotFoundError: no such folder or archive, or a class without images.
-        ValueError: the two splits do not hold the same classes; the message names the difference.
+        ValueError: the two splits do not hold the same classes (the message names the difference) or share
+            an image, a setting that the layout contradicts, or what :func:`check_files` refuses.
     """
     data_dir = Path(config.data_dir)
     if config.archive:
         extract_once(Path(config.archive), data_dir)
-    train = read_split(data_dir, config.train_split)
-    val = read_split(data_dir, config.val_split)
+    if config.layout != "folders":
+        from transfer.data.many_shot import read_many_shot  # imported here: it builds on this module
+
+        train, val = read_many_shot(config)
+    else:
+        train = read_split(data_dir, config.train_split)
+        val = read_split(data_dir, config.val_split)
+        _check_classes(train, val)
+    _check_disjoint(train, val)
+    if config.check_images:
+        check_files(train, val)
+    return train, val
+
+
+def _check_classes(train: ImageSplit, val: ImageSplit) -> None:
     if train.classes != val.classes:
         only_train = sorted(set(train.classes) - set(val.classes))
         only_val = sorted(set(val.classes) - set(train.classes))
         raise ValueError(
-            f"{data_dir}: {config.train_split}/ and {config.val_split}/ disagree on the classes; only in "
-            f"{config.train_split}/: {only_train[:8]}, only in {config.val_split}/: {only_val[:8]}"
+            f"{train.split_dir} and {val.split_dir} disagree on the classes; only in "
+            f"{train.split_dir.name}/: {only_train[:8]}, only in {val.split_dir.name}/: {only_val[:8]}"
         )
-    return train, val
+
+
+def _check_disjoint(train: ImageSplit, val: ImageSplit) -> None:
+    """By path only, which costs nothing; :func:`check_files` also sees through links."""
+    if train.pixels is not None or train.split_dir.resolve() != val.split_dir.resolve():
+        return
+    shared = sorted(set(train.names) & set(val.names))
+    if shared:
+        raise ValueError(
+            f"{len(shared)} images of {train.split_dir} are listed for training and for validation, such as "
+            f"{shared[:3]}; a model may not be evaluated on what it was trained on"
+        )
 
 
 def read_split(data_dir: Path, split: str) -> ImageSplit:

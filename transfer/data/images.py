@@ -1,4 +1,4 @@
-"""From an image's file to its pixels, and from those to what a backbone sees.
+"""The images of a split, cropped and resized to what a backbone sees.
 
 Images leave this module as uint8 RGB tensors; what a backbone wants (pixel order, mean, standard
 deviation) is applied where the backbone is known, in ``transfer.classify.features``.
@@ -7,7 +7,6 @@ deviation) is applied where the backbone is known, in ``transfer.classify.featur
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,29 +17,9 @@ from torch.utils.data import Dataset
 from torchvision import transforms
 
 from transfer.data.folders import ImageSplit
+from transfer.data.pixels import decode
 
 Transform = Callable[[Image.Image], Any]
-
-
-def decode(path: Path) -> Image.Image:
-    """A whole image as 8-bit RGB; alpha and EXIF orientation are ignored, as the field's pipelines do.
-
-    16-bit grey is divided by 256, as pre-training does here: PIL's own conversion clips it at 255.
-
-    Raises:
-        ValueError: it cannot be decoded, or its pixels have no range that is known; names the file.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I;16"):
-                return Image.fromarray((np.asarray(image) // 256).astype(np.uint8)).convert("RGB")
-            if image.mode in ("I", "F"):
-                raise ValueError(f"{image.mode} pixels of 32 bits have no known white; save it with 8 or 16")
-            if image.mode == "P":  # a palette may hold transparency, which only RGBA can take over
-                return image.convert("RGBA").convert("RGB")
-            return image.convert("RGB")
-    except Exception as error:  # damaged files make Pillow raise far more types than OSError
-        raise ValueError(f"{path}: not a readable image ({error}); replace or remove it") from error
 
 
 class Images(Dataset[tuple[Tensor, "int | Tensor"]]):
