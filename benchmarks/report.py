@@ -38,10 +38,10 @@ sys.path.insert(0, str(ROOT))
 MAX_SECONDS = 20.0
 MAX_BYTES = 1 << 30
 RECIPES = (  # task, protocol, backend, metrics
-    ("linear", "linear-lars-mec", "torch", ("top1", "top5")),
+    ("linear", "mec-linear", "torch", ("top1", "top5")),
     ("linear", "linear-cached-lars", "torch", ("top1", "top5")),
     ("knn", "knn-k20", "torch", ("top1", "top5")),
-    ("semisup", "semisup-ft-mec", "torch", ("top1", "top5")),
+    ("semisup", "mec-semisup", "torch", ("top1", "top5")),
     (
         *("detect", "mask-rcnn-r18-fpn-mini", "detectron2"),
         ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),

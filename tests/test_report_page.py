@@ -284,7 +284,7 @@ def test_five_thousand_rows_stay_below_three_megabytes() -> None:
             backbone_sha256=hashlib.sha256(b"%d" % number).hexdigest(),
             config_sha256=hashlib.sha256(b"c%d" % (number % 50)).hexdigest(),
             source=f"python -m transfer linear configs/classify/linear_mini.yaml --backbone runs/{number}/b",
-            protocol=("linear-cached-lars", "knn-k20", "linear-lars-mec", "semisup-ft")[number % 4],
+            protocol=("linear-cached-lars", "knn-k20", "mec-code-linear", "semisup-ft")[number % 4],
         )
         for number in range(5000)
     ]

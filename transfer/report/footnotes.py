@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from transfer.report.aggregate import Cell, Column, Line
 from transfer.report.layout import DATASETS, Note, method_name, method_rank, rank_in, rank_text
 from transfer.report.pairs import pairs
-from transfer.report.papers import REPRODUCES
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS, REPORTED
 from transfer.report.shown import FEWER_SEEDS, SELECTED_ON_TEST, published_std
@@ -109,7 +109,9 @@ def say_marks(cells: Sequence[Cell]) -> list[str]:
     """What the marks beside numbers mean, for the marks that are there."""
     said = []
     if any(cell.line.selection == "best-test" for cell in cells):
-        said.append(f"{SELECTED_ON_TEST}: the epoch was chosen by its score on the test data itself.")
+        said.append(
+            f"{SELECTED_ON_TEST}: the epoch or a setting was chosen by its score on the test data itself."
+        )
     if any(cell.is_short for cell in cells):
         said.append(f"{FEWER_SEEDS}: fewer seeds than other lines of the column.")
     return said
@@ -127,9 +129,12 @@ def say_intervals(cells: Sequence[Cell]) -> list[str]:
     return said
 
 
-def say_pairs(cells: Sequence[Cell]) -> list[str]:
-    """Differences between the measured lines of a section, where these are few, and their noise."""
-    lines = {cell.line for cell in cells}
+def say_pairs(cells: Sequence[Cell], by_protocol: bool = False) -> list[str]:
+    """Differences between the measured lines of a section, where these are few, and their noise.
+
+    ``by_protocol`` names a column by its protocol instead of its metric.
+    """
+    lines = {replace(cell.line, selection="") if by_protocol else cell.line for cell in cells}
     if not 1 < len(lines) <= MOST_PAIRED:
         return []
     several = len({line.method for line in lines}) < len(lines)
@@ -144,8 +149,9 @@ def say_pairs(cells: Sequence[Cell]) -> list[str]:
         found = pair.comparison
         p = pair.holm_p
         tail = "" if p is None else ", p < 0.001" if p < 0.001 else f", p = {p:.3f}"
+        asked = pair.column.protocol if by_protocol else METRICS[pair.column.metric].name
         said.append(
-            f"{METRICS[pair.column.metric].name}: {name(pair.second)} minus {name(pair.first)} "
+            f"{asked}: {name(pair.second)} minus {name(pair.first)} "
             f"{found.difference:+.1f} [{found.low:.1f}, {found.high:.1f}] ({found.test}{tail}, n = {found.n})"
         )
     if not said:
@@ -168,7 +174,7 @@ def say_budget(cells: Sequence[Cell]) -> str:
 
 
 def say_measured_line(letter: str, line: Line, cells: Sequence[Cell]) -> str:
-    """Who a measured line among published ones is, and where its protocol deviates from theirs."""
+    """Who a measured line among published ones is, and how it reads what the protocol leaves open."""
     seeds = sorted({row.seed for cell in cells for row in cell.rows if row.seed is not None})
     counts = sorted({row.n for cell in cells for row in cell.rows if row.n is not None})
     known = {
@@ -184,9 +190,8 @@ def say_measured_line(letter: str, line: Line, cells: Sequence[Cell]) -> str:
     }
     said = [", ".join(f"{name} {value}" for name, value in known.items() if value)]
     for protocol in sorted({cell.column.protocol for cell in cells}):
-        repeated = REPRODUCES.get(protocol)
-        if repeated:
-            said.append(f"protocol {protocol}, which is {repeated.published} but: {repeated.deviations}")
+        if protocol in PROTOCOLS and PROTOCOLS[protocol].reading:
+            said.append(f"{protocol} read as: {PROTOCOLS[protocol].reading}")
     return f"{letter}: measured with this repository; {'; '.join(said)}."
 
 

@@ -29,15 +29,17 @@ class Plan:
     """What a table shows: numbers of its tasks, except those whose source another table names."""
 
     title: str
-    tasks: tuple[str, ...]  # every task has exactly one table
+    tasks: tuple[str, ...]  # every task has exactly one table for what stands nowhere else
     papers: tuple[Paper, ...] = ()  # laid out as printed, first in the table
     sources: tuple[str, ...] = ()  # beginnings of sources that belong here whatever their task
 
 
+SIDE_BY_SIDE = "protocols"  # the table that transfer.report.side_by_side fills
 PLANS: dict[str, Plan] = {
     "linear": Plan("Linear probe", ("linear",), (TABLE_1, TABLE_6, TABLE_7)),
-    "knn": Plan("Nearest neighbours", ("knn",)),
+    "knn": Plan("Nearest neighbours and few shots", ("knn", "fewshot")),
     "semisup": Plan("Semi-supervised fine-tuning", ("semisup",), (TABLE_2,)),
+    SIDE_BY_SIDE: Plan("Classification protocols side by side", ()),
     "detect": Plan("Object detection and instance segmentation", ("detect",), (TABLE_3,)),
     "tracking": Plan(
         "Five video tasks with a frozen backbone", ("vos", "mots", "pose"), (TABLE_4,), ("UniTrack ",)
@@ -102,6 +104,8 @@ DATASETS: dict[str, str] = {
     "posetrack": "PoseTrack",
     "posetrack2018": "PoseTrack 2018",
     "cifar10": "CIFAR-10",
+    "cifar10-1pct": "CIFAR-10 1 %",
+    "cifar10-10pct": "CIFAR-10 10 %",
     "cifar100": "CIFAR-100",
     "places365": "Places365",
     **{dataset: name for dataset, (name, _) in IMAGE_SETS.items() if not dataset.startswith("cifar")},

@@ -242,7 +242,7 @@ OF_TASK: dict[str, dict[str, Protocol]] = {  # a task whose protocols are no oth
     "finetune": FINETUNE,
     "fewshot": FEWSHOT,
 }
-PROTOCOLS: dict[str, Protocol] = {**KNN, **LINEAR, **SEMISUP, **FINETUNE, **FEWSHOT, **OTHERS, **UNKNOWN}
+PROTOCOLS: dict[str, Protocol] = {**LINEAR, **KNN, **SEMISUP, **FINETUNE, **FEWSHOT, **OTHERS, **UNKNOWN}
 
 
 def check_task(task: str, protocol: str) -> None:

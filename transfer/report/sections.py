@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from transfer.report.aggregate import Cell
-from transfer.report.layout import method_group, method_rank, rank_in, rank_text
+from transfer.report import footnotes
+from transfer.report.aggregate import Cell, Line
+from transfer.report.layout import method_group, method_name, method_rank, rank_in, rank_text
 from transfer.report.marks import Place, bold_in_line, bold_places, underlined_places
 from transfer.report.papers import Bold, Underline
 from transfer.report.shown import (
@@ -20,6 +21,7 @@ from transfer.report.shown import (
     show_difference,
 )
 
+IDENTITY = ("pre-training", "network", "data", "epochs", "branch", "which")
 Slot = tuple[int, int]  # column, and position in a cell that holds several numbers
 MISSING = "–"  # in a cell of several numbers, the one that is not there
 
@@ -55,6 +57,11 @@ class Rules:
     by_network: bool = False  # rank each network's lines among themselves
     to_supervised: bool = False  # append the difference to the supervised line
     spread: bool = True  # show ± and intervals of published numbers
+
+
+def identify(line: Line) -> tuple[str, ...]:
+    """What :data:`IDENTITY` asks but for its last."""
+    return (method_name(line.method), line.arch, line.pretrain_data, line.pretrain_epochs, line.branch)
 
 
 def order_drafts(drafts: Sequence[Draft], order: Sequence[str] = ()) -> list[Draft]:
@@ -117,6 +124,33 @@ def make_section(
         texts = tuple(Text(tuple(parts.get(column, ()))) for column in range(len(columns)))
         records.append(Record(draft.identity, texts, draft.measured, group))
     return Section(title, head, tuple(columns), tuple(records), tuple(notes), tuple(entries))
+
+
+def letter_lines(measured: Mapping[Line, Draft], width: int = 1) -> tuple[list[Draft], list[str]]:
+    """Measured lines among published ones: lettered, and for each letter what the line is."""
+    ordered = sorted(measured, key=lambda line: (method_name(line.method), str(line)))
+    drafts, said = [], []
+    for number, line in enumerate(ordered):
+        draft, letter = measured[line], _letter_of(number)
+        draft.identity = (f"{draft.identity[0]} ({letter})", *[""] * (width - 1))
+        cells = list(draft.numbers.values())
+        drafts.append(draft)
+        said.append(footnotes.say_measured_line(letter, line, cells))
+    if drafts:
+        cells = [cell for draft in drafts for cell in draft.numbers.values()]
+        said += [
+            "Lines in italics are not ranked; in parentheses the difference to the published number of the "
+            "same method, network and length, and whether it lies inside the published standard deviation.",
+            footnotes.say_budget(cells),
+            *footnotes.say_intervals(cells),
+            *footnotes.say_marks(cells),
+        ]
+    return drafts, said
+
+
+def _letter_of(number: int) -> str:
+    rest, last = divmod(number, 26)
+    return (_letter_of(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]
 
 
 Marks = set[tuple[int, Place]]

@@ -1,8 +1,9 @@
 """From cells to tables: which lines and columns stand together.
 
 A table has first the papers' own tables, laid out as printed, then a section for every other source, then
-one for each measured dataset, split and protocol that no paper asks about. A measured number stands beside
-published ones only on the very same question, so no two numbers stand in one column that do not answer it.
+one for each measured dataset, split and protocol that no paper asks about, but for those that
+:mod:`transfer.report.side_by_side` sets side by side. A measured number stands beside published ones only on
+the very same question, so no two numbers stand in one column that do not answer it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,34 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from transfer.report import footnotes
 from transfer.report.aggregate import Cell, Column, Line
-from transfer.report.layout import DATASETS, METRIC_ORDER, PLANS, Note, method_name, rank_in, rank_text
-from transfer.report.papers import REPRODUCES, Heading, Paper
+from transfer.report.layout import (
+    DATASETS,
+    METRIC_ORDER,
+    PLANS,
+    SIDE_BY_SIDE,
+    Note,
+    method_name,
+    rank_in,
+    rank_text,
+)
+from transfer.report.papers import Heading, Paper
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import METRICS, TASKS
-from transfer.report.sections import Draft, Rules, Slot, factor, make_section, order_drafts
+from transfer.report.sections import (
+    IDENTITY,
+    Draft,
+    Rules,
+    Slot,
+    factor,
+    identify,
+    letter_lines,
+    make_section,
+    order_drafts,
+)
 from transfer.report.shown import Section, Table
+from transfer.report.side_by_side import side_by_side, stands_here
 from transfer.report.variants import VARIANTS
 
-IDENTITY = ("pre-training", "network", "data", "epochs", "branch", "which")
 DIFFERENCES = ("MoCo ",)  # beginnings of sources whose tables print the difference to the supervised line
 Question = tuple[str, ...]
 
@@ -49,6 +69,7 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
             for question in {_question(cell.column) for cell in group}:
                 asked.setdefault(question, []).append(group)
     apart: dict[str, dict[Question, list[Cell]]] = {name: {} for name in PLANS}
+    together: list[Cell] = []
     for cell in cells:
         if cell.line.published:
             continue
@@ -56,14 +77,17 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
         groups = asked.get(_question(cell.column), [])
         for group in groups:
             group.append(cell)
-        if not groups and not any(joined):
+        if groups or any(joined):
+            continue
+        if stands_here(cell):
+            together.append(cell)
+        else:
             column = cell.column
             key = (column.task, column.dataset, column.protocol, column.split)
             apart[homes[column.task]].setdefault(key, []).append(cell)
-    return [
-        Table(name, plan.title, tuple(_sections(layouts[name], others[name], apart[name], notes)))
-        for name, plan in PLANS.items()
-    ]
+    sections = {name: tuple(_sections(layouts[name], others[name], apart[name], notes)) for name in PLANS}
+    sections[SIDE_BY_SIDE] += tuple(side_by_side(together, notes))
+    return [Table(name, plan.title, sections[name]) for name, plan in PLANS.items()]
 
 
 def _sections(
@@ -87,12 +111,13 @@ class _Layout:
     def __init__(self, paper: Paper) -> None:
         self.paper = paper
         self.published: dict[str, Draft] = {}
-        self.measured: dict[tuple[Line, str], Draft] = {}
+        self.measured: dict[Line, Draft] = {}
         self._names = dict(paper.lines)
         self._slots: dict[Question, list[tuple[Heading, Slot]]] = {}
         for i, heading in enumerate(paper.headings):
             for j, protocol in enumerate(heading.protocols):
-                self._slots.setdefault(heading.question(protocol), []).append((heading, (i, j)))
+                for question in heading.questions(protocol):
+                    self._slots.setdefault(question, []).append((heading, (i, j)))
 
     def take_published(self, cell: Cell) -> bool:
         """Place a number of this very table."""
@@ -107,12 +132,8 @@ class _Layout:
     def take_measured(self, cell: Cell) -> bool:
         """Place a measured number that answers one of this table's questions."""
         slots = self._find(cell)
-        protocol = cell.column.protocol if cell.column.protocol in REPRODUCES else ""
         for method, slot in slots:
-            draft = self.measured.setdefault(
-                (cell.line, protocol), Draft((method_name(method),), method, True)
-            )
-            draft.put(slot, cell)
+            self.measured.setdefault(cell.line, Draft((method_name(method),), method, True)).put(slot, cell)
         return bool(slots)
 
     def _find(self, cell: Cell) -> list[tuple[str, Slot]]:
@@ -132,7 +153,7 @@ class _Layout:
         paper = self.paper
         order = [method for method, _ in paper.lines]
         published = order_drafts(list(self.published.values()), order)
-        measured, said = _letter(self.measured)
+        measured, said = letter_lines(self.measured)
         cells = [cell for draft in published for cell in draft.numbers.values()]
         by_length = any(heading.epochs for heading in paper.headings)
         source = " and ".join(sorted({cell.line.source for cell in cells}))
@@ -157,19 +178,18 @@ def source_section(source: str, cells: Sequence[Cell]) -> Section:
     slots = {_question(column): (i, 0) for i, column in enumerate(columns)}
     drafts: dict[tuple[str, ...], Draft] = {}
     for cell in published:
-        identity = (*_identity(cell.line), _split_source(cell.line.source)[1])
+        identity = (*identify(cell.line), _split_source(cell.line.source)[1])
         key = (*identity, cell.line.selection)
         draft = drafts.setdefault(key, Draft(identity, cell.line.method, False))
         draft.put(slots[_question(cell.column)], cell)
-    repeats: dict[tuple[Line, str], Draft] = {}
+    repeats: dict[Line, Draft] = {}
     for cell in cells:
         if not cell.line.published:
-            protocol = cell.column.protocol if cell.column.protocol in REPRODUCES else ""
             draft = Draft((method_name(cell.line.method),), cell.line.method, True)
-            repeats.setdefault((cell.line, protocol), draft).put(slots[_question(cell.column)], cell)
+            repeats.setdefault(cell.line, draft).put(slots[_question(cell.column)], cell)
     ordered = order_drafts(list(drafts.values()))
     head, shared = factor(IDENTITY, ordered)
-    measured, said = _letter(repeats, len(head))
+    measured, said = letter_lines(repeats, len(head))
     numbers = footnotes.number_protocols(columns)
     lines = [
         *shared,
@@ -199,7 +219,7 @@ def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
     for line, draft in drafts.items():
         seeds = sorted({row.seed for c in draft.numbers.values() for row in c.rows if row.seed is not None})
         draft.identity = (
-            *_identity(line),
+            *identify(line),
             *(line.backbone_sha256[:8], line.backend, line.selection, ",".join(map(str, seeds))),
         )
     ordered = order_drafts(list(drafts.values()))
@@ -218,33 +238,6 @@ def measured_section(cells: Sequence[Cell], notes: Sequence[Note]) -> Section:
     return make_section(title, head, headings, ordered, Rules(), lines)
 
 
-def _letter(measured: Mapping[tuple[Line, str], Draft], width: int = 1) -> tuple[list[Draft], list[str]]:
-    """Measured lines among published ones: lettered, and for each letter what the line is."""
-    ordered = sorted(measured, key=lambda key: (method_name(key[0].method), str(key)))
-    drafts, said = [], []
-    for number, key in enumerate(ordered):
-        draft, letter = measured[key], _letter_of(number)
-        draft.identity = (f"{draft.identity[0]} ({letter})", *[""] * (width - 1))
-        cells = list(draft.numbers.values())
-        drafts.append(draft)
-        said.append(footnotes.say_measured_line(letter, key[0], cells))
-    if drafts:
-        cells = [cell for draft in drafts for cell in draft.numbers.values()]
-        said += [
-            "Lines in italics are not ranked; in parentheses the difference to the published number of the "
-            "same method, network and length, and whether it lies inside the published standard deviation.",
-            footnotes.say_budget(cells),
-            *footnotes.say_intervals(cells),
-            *footnotes.say_marks(cells),
-        ]
-    return drafts, said
-
-
-def _letter_of(number: int) -> str:
-    rest, last = divmod(number, 26)
-    return (_letter_of(rest - 1) if rest else "") + "abcdefghijklmnopqrstuvwxyz"[last]
-
-
 def _home_of_source(source: str) -> str | None:
     return next((name for name, plan in PLANS.items() if source.startswith(plan.sources)), None)
 
@@ -255,15 +248,9 @@ def _split_source(source: str) -> tuple[str, str]:
     return (source, "") if rest.startswith("p. ") else (whole, rest)
 
 
-def _identity(line: Line) -> tuple[str, ...]:
-    return (method_name(line.method), line.arch, line.pretrain_data, line.pretrain_epochs, line.branch)
-
-
 def _question(column: Column) -> Question:
-    """What a column asks; a protocol that repeats a published one asks the same."""
-    repeated = REPRODUCES.get(column.protocol)
-    protocol = repeated.published if repeated else column.protocol
-    return (column.task, column.dataset, column.split, protocol, column.metric)
+    """What a column asks."""
+    return (column.task, column.dataset, column.split, column.protocol, column.metric)
 
 
 def _headings(columns: Sequence[Column], numbers: Mapping[str, int]) -> list[tuple[str, str]]:

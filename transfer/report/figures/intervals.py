@@ -35,10 +35,11 @@ from transfer.report.rows import METRICS
 
 # What is drawn of a task: of each group the first metric that a panel's protocol has.
 MAIN: dict[str, tuple[tuple[str, ...], ...]] = {
-    "linear": (("top1", "accuracy", "map_voc07"),),
+    "linear": (("top1", "accuracy", "map_voc07", "mean_per_class"),),
     "knn": (("top1",),),
+    "fewshot": (("top1",),),
     "semisup": (("top1",),),
-    "finetune": (("accuracy", "top1", "map_voc07"),),
+    "finetune": (("accuracy", "top1", "map_voc07", "mean_per_class"),),
     "detect": (("box_ap", "box_ap50"), ("mask_ap", "mask_ap50")),
     "sot": (("success",),),
     "vos": (("j_mean",),),
@@ -49,6 +50,7 @@ MAIN: dict[str, tuple[tuple[str, ...], ...]] = {
 TITLES: dict[str, str] = {
     "linear": "Linear probe",
     "knn": "Nearest neighbours",
+    "fewshot": "Few-shot classification",
     "semisup": "Semi-supervised fine-tuning",
     "finetune": "Fine-tuning on other image sets",
     "detect": "Object detection and instance segmentation",

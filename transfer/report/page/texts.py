@@ -10,6 +10,7 @@ UNITS = {"percent": "%", "count": "", "hours": "h"}  # a count needs no unit
 TASKS = {
     "linear": "linear probe",
     "knn": "nearest neighbours",
+    "fewshot": "few-shot classification",
     "semisup": "semi-supervised fine-tuning",
     "finetune": "fine-tuning",
     "detect": "detection and instance segmentation",
@@ -42,7 +43,7 @@ DATASET_TEXTS = {
     "sun397": "SUN397: scenes of 397 categories.",
     "cars": "Stanford Cars: 196 models.",
     "aircraft": "FGVC Aircraft: 100 variants.",
-    "voc2007": "PASCAL VOC 2007 as classification with several labels an image.",
+    "voc07-classification": "PASCAL VOC 2007 as classification with several labels an image.",
     "dtd": "Describable Textures: 47 kinds.",
     "pets": "Oxford-IIIT Pets: 37 breeds.",
     "caltech101": "Caltech-101: objects of 101 categories.",
