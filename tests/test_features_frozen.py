@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from classify_images import make_backbone, write_digits
 from PIL import Image
-from sklearn.metrics import top_k_accuracy_score
 from torch import nn
 from torchvision import transforms
 
 from transfer.backbone.contract import BackboneInfo, build_resnet
-from transfer.classify.features import Encoder, assert_frozen, extract_features, top_k_hits
+from transfer.classify.features import (
+    Encoder,
+    FeatureBatches,
+    assert_frozen,
+    build_encoder,
+    extract_features,
+    layer_dims,
+    predict_split,
+)
 from transfer.classify.knn import Config
+from transfer.data.batches import train_batches
 from transfer.data.folders import read_split
 from transfer.data.images import Images, eval_transform
+from transfer.ranks import World
 
 
 def config_for(data_dir: Path) -> Config:
@@ -84,35 +92,80 @@ def test_frozen_check_passes_on_the_backbone_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["layer3.1.bn2.running_mean", "layer1.0.bn1.num_batches_tracked", "layer4.0.conv1.weight"]
+    "key",
+    ["layer3.1.bn2.running_mean", "layer1.0.bn1.running_var", "layer4.0.conv1.weight", "bn1.bias"],
 )
-def test_frozen_check_names_the_one_tensor_that_moved(tmp_path: Path, key: str) -> None:
+def test_frozen_check_sees_the_smallest_step_of_one_number(tmp_path: Path, key: str) -> None:
     backbone = make_backbone(tmp_path)
     model = build_resnet(backbone)
-    moved = model.state_dict()[key]
-    moved.view(-1)[0] += 1
+    number = model.state_dict()[key].view(-1)[:1]
+    number.copy_(torch.nextafter(number, torch.tensor([torch.inf])))
     with pytest.raises(ValueError, match=rf"1 tensors moved, such as \['{key}'\]"):
         assert_frozen(model, backbone.state)
 
 
-@pytest.mark.parametrize("k", [1, 3, 5])
-def test_top_k_agrees_with_scikit_learn(k: int) -> None:
-    generator = np.random.default_rng(0)
-    scores = generator.normal(size=(200, 8))
-    labels = generator.integers(0, 8, size=200)
-    expected = top_k_accuracy_score(labels, scores, k=k, labels=range(8)) * 100
-    hits = top_k_hits(torch.tensor(scores), torch.tensor(labels), k)
-    assert hits.double().mean().item() * 100 == pytest.approx(expected)
+def test_frozen_check_sees_a_counter_and_a_sign_of_zero(tmp_path: Path) -> None:
+    backbone = make_backbone(tmp_path)
+    model = build_resnet(backbone)
+    model.state_dict()["layer1.0.bn1.num_batches_tracked"] += 1
+    bias = model.state_dict()["bn1.bias"]
+    assert not bias.any()
+    bias.neg_()  # -0.0: equal as a number
+    with pytest.raises(ValueError, match=r"2 tensors moved, such as \['bn1.bias', 'layer1.0.bn1.num_b"):
+        assert_frozen(model, backbone.state)
 
 
-def test_top_k_gives_a_constant_model_nothing() -> None:
-    assert not top_k_hits(torch.zeros(4, 10), torch.tensor([0, 1, 2, 9]), 5).any()
+def test_layers_are_averages_of_the_stages_in_one_pass(tmp_path: Path) -> None:
+    backbone = make_backbone(tmp_path)
+    layers = ("layer1", "layer3", "avgpool")
+    encoder = build_encoder(backbone, torch.device("cpu"), layers)
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    seen = {}
+    for name in ("layer1", "layer3", "layer4"):
+        encoder.resnet.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: seen.update({name: output.mean((2, 3))})
+        )
+    with torch.no_grad():
+        found = encoder(images)
+        usual = build_encoder(backbone, torch.device("cpu"))(images)
+    dims = layer_dims("resnet18", layers)
+    assert dims == {"layer1": 64, "layer3": 256, "avgpool": 512}
+    assert list(seen) == ["layer1", "layer3", "layer4"]
+    torch.testing.assert_close(found, torch.cat([*seen.values()], dim=1))
+    torch.testing.assert_close(found[:, -512:], usual, rtol=0.0, atol=0.0)
 
 
-def test_top_k_refuses_scores_that_are_not_numbers() -> None:
-    scores = torch.tensor([[0.0, float("nan")], [1.0, 0.0]])
-    with pytest.raises(ValueError, match="NaN"):
-        top_k_hits(scores, torch.tensor([0, 0]), 1)
+def test_unknown_layer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"layers: expected some of layer1, .*, found \['fc'\]"):
+        build_encoder(make_backbone(tmp_path), torch.device("cpu"), ("avgpool", "fc"))
+
+
+def test_cached_features_go_through_the_batches_of_images(tmp_path: Path) -> None:
+    split = read_split(write_digits(tmp_path, 5, 1, num_classes=3), "train")
+    config = config_for(tmp_path)
+    config.batch_size = 7
+    labels = torch.tensor(split.labels)
+    for rank in range(2):
+        world = World(rank, 2)
+        images = train_batches(split, config, 0.5, world)
+        cached = FeatureBatches(torch.arange(15.0)[:, None], labels, 7, config.seed, world)
+        assert cached.batch_sizes == images.batch_sizes == [7, 8]
+        orders = []
+        for epoch in (3, 0, 3):
+            images.set_epoch(epoch)
+            cached.set_epoch(epoch)
+            rows = list(cached)
+            assert [labels[ids[:, 0].long()].tolist() for ids, _ in rows] == [y.tolist() for _, y in rows]
+            assert [y.tolist() for _, y in rows] == [y.tolist() for _, y in images]
+            orders.append(torch.cat([ids for ids, _ in rows]).flatten().tolist())
+        assert orders[0] == orders[2] != orders[1]
+
+
+def test_more_processes_than_images_are_refused(tmp_path: Path) -> None:
+    split = read_split(write_digits(tmp_path, 1, 1, num_classes=2), "val")
+    encoder = build_encoder(make_backbone(tmp_path), torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"val: 2 images cannot be shared by 3 processes"):
+        predict_split(encoder, split, config_for(tmp_path), torch.device("cpu"), World(0, 3))
 
 
 def test_logits_have_full_precision_under_bf16() -> None:

@@ -51,7 +51,7 @@ def test_unusable_configuration_is_named(
 
 def test_a_failing_task_exits_one_and_its_rows_say_why(command: list[str], tmp_path: Path) -> None:
     assert main(command) == 0
-    assert main([*command, "k=50", "protocol=knn-k50"]) == 1
+    assert main([*command, "temperature=0"]) == 1
     rows = list(read_rows(tmp_path / "out/results.csv"))
     assert [row.value for row in rows] == [None, None]
     assert all(row.status.startswith("failed: ValueError: ") for row in rows)

@@ -192,7 +192,8 @@ def fit(
             (own_loss.sum() / size).backward()  # type: ignore[no-untyped-call]
             sum_gradients(parameters, world)
             optimiser.step()
-            total = total + own_loss.detach().double()  # read once an epoch: a read waits for the GPU
+            own_loss = own_loss.detach()
+            total = total + own_loss.double()  # read once an epoch: a read waits for the GPU
             step += 1
             now = time.monotonic()
             if world.first and (now - shown > SECONDS_BETWEEN_LINES or step == num_steps):
@@ -250,6 +251,7 @@ def _resume(path: Path | None, part: nn.Module, optimiser: Optimizer) -> tuple[i
         part.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
     except Exception as error:  # torch raises many kinds for a damaged file
-        raise ValueError(f"{path}: no checkpoint of this run ({error}); remove it to start anew") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: no checkpoint of this run ({reason}); remove it to start anew") from error
     logger.info("%s: resumed after epoch %d", path, state["epoch"])
     return state["epoch"], state["loss"]
