@@ -129,6 +129,8 @@ def test_every_point_of_the_interval_plots_stands_at_its_value(cells: list[Cell]
     assert set(sheets) == {f"intervals-{task}" for task in MAIN if task in {c.column.task for c in cells}}
     checked = 0
     for task, groups in MAIN.items():
+        if f"intervals-{task}" not in sheets:
+            continue  # nothing was published or measured yet
         svg = to_svg(sheets[f"intervals-{task}"].figure)
         found = positions(svg)
         for panel in build_panels([c for c in everything if c.column.task == task], groups):
