@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from transfer.data.folders import ImageSplit
-from transfer.data.subsets import read_list, stratified_subset, write_list
+from transfer.data.subsets import (
+    SIMCLR_LISTS,
+    check_published,
+    images_per_class,
+    read_list,
+    read_names,
+    stratified_subset,
+    write_list,
+)
 
 
 def make_split(*sizes: int) -> ImageSplit:
@@ -104,3 +113,64 @@ def test_list_that_does_not_fit_is_refused(tmp_path: Path, lines: str, message: 
 def test_missing_list_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such list of labelled images"):
         read_list(tmp_path / "absent.txt", make_split(1))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00n000_0.JPEG\n", b"\x89PNG\r\n\x1a\n"])
+def test_list_that_is_no_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"list.txt: expected a text file of one image name a line"):
+        read_list(tmp_path / "list.txt", make_split(1))
+
+
+def test_number_of_images_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("n000_0.JPEG\nn000_1.JPEG\n")
+    assert read_list(path, make_split(5), num_images=2) == [0, 1]
+    with pytest.raises(ValueError, match="expected 3 images, found 2"):
+        read_list(path, make_split(5), num_images=3)
+
+
+def write_fake_simclr_list(path: Path, num_images: int, num_classes: int = 1000) -> Path:
+    path.write_text("".join(f"n{i % num_classes:08}_{i}.JPEG\n" for i in range(num_images)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("num_images", "num_classes", "message"),
+    [
+        (12_810, 1000, "expected 12811 images of 1000 classes, found 12810 of 1000"),
+        (12_811, 999, "expected 12811 images of 1000 classes, found 12811 of 999"),
+        (12_811, 1000, "expected sha256 71e82a48.*, found "),
+    ],
+)
+def test_simclr_list_must_name_as_many_images_and_classes_as_it_does(
+    tmp_path: Path, num_images: int, num_classes: int, message: str
+) -> None:
+    path = write_fake_simclr_list(tmp_path / "1percent.txt", num_images, num_classes)
+    with pytest.raises(ValueError, match=message):
+        read_list(path, make_split(1), SIMCLR_LISTS["1percent.txt"].sha256)
+
+
+@pytest.mark.parametrize("name", ["1percent.txt", "10percent.txt"])
+def test_simclr_lists_are_those_described(name: str) -> None:
+    folder = os.environ.get("MEC_TRANSFER_DATA")
+    if not folder:
+        pytest.skip("MEC_TRANSFER_DATA is not set")
+    path = Path(folder) / "imagenet_subsets" / name
+    check_published(path, SIMCLR_LISTS[name])
+    names = read_names(path)
+    classes = sorted({image.partition("/")[0] for image in names})
+    index = {image: i for i, image in enumerate(classes)}
+    labels = tuple(index[image.partition("/")[0]] for image in names)
+    split = ImageSplit(Path("train"), tuple(classes), tuple(names), labels)
+    assert read_list(path, split, SIMCLR_LISTS[name].sha256) == list(range(len(names)))
+
+
+def test_count_of_each_class_is_exact_and_nested() -> None:
+    split = make_split(9, 5)
+    two, four = images_per_class(split, 2, seed=3), images_per_class(split, 4, seed=3)
+    assert [sum(split.labels[i] == label for i in four) for label in (0, 1)] == [4, 4]
+    assert set(two) < set(four)
+    assert four != images_per_class(split, 4, seed=4)
+    with pytest.raises(ValueError, match=r"at least 6 images of each class, but 1 classes .* \['n001'\]"):
+        images_per_class(split, 6, seed=3)

@@ -93,14 +93,15 @@ def read_splits(config: ImageSetConfig) -> tuple[ImageSplit, ImageSplit]:
     else:
         train = read_split(data_dir, config.train_split)
         val = read_split(data_dir, config.val_split)
-        _check_classes(train, val)
+        check_classes(train, val)
     _check_disjoint(train, val)
     if config.check_images:
         check_files(train, val)
     return train, val
 
 
-def _check_classes(train: ImageSplit, val: ImageSplit) -> None:
+def check_classes(train: ImageSplit, val: ImageSplit) -> None:
+    """Raise ValueError, with the difference, unless two splits number the same classes."""
     if train.classes != val.classes:
         only_train = sorted(set(train.classes) - set(val.classes))
         only_val = sorted(set(val.classes) - set(train.classes))

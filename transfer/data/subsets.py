@@ -113,8 +113,8 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def check_published(path: Path, published: PublishedList) -> None:
-    """Whether a file is the list that papers used.
+def check_published(path: Path, published: PublishedList, place: str = "") -> None:
+    """Check that a file is the list that papers used; ``place`` is what messages call it.
 
     Raises:
         FileNotFoundError: no such file.
@@ -124,10 +124,10 @@ def check_published(path: Path, published: PublishedList) -> None:
     found = (len(names), len({name.partition("/")[0] for name in names}))
     if found != (published.num_images, published.num_classes):
         raise ValueError(
-            f"{path}: expected {published.num_images} images of {published.num_classes} classes, found "
-            f"{found[0]} of {found[1]}; this is not the published list"
+            f"{place or path}: expected {published.num_images} images of {published.num_classes} classes, "
+            f"found {found[0]} of {found[1]}; this is not the published list"
         )
-    _check_digest(path, published.sha256)
+    _check_digest(path, published.sha256, place)
 
 
 def read_list(path: Path, split: ImageSplit, sha256: str = "", num_images: int | None = None) -> list[int]:
@@ -166,6 +166,8 @@ def read_list(path: Path, split: ImageSplit, sha256: str = "", num_images: int |
     return indices
 
 
-def _check_digest(path: Path, sha256: str) -> None:
+def _check_digest(path: Path, sha256: str, place: str = "") -> None:
     if (found := file_sha256(path)) != sha256:
-        raise ValueError(f"{path}: expected sha256 {sha256}, found {found}; this is not the published list")
+        raise ValueError(
+            f"{place or path}: expected sha256 {sha256}, found {found}; this is not the published list"
+        )
