@@ -21,9 +21,10 @@ def write_tiny_set(root: Path) -> Path:
     return root
 
 
-def write_knn_config(path: Path, data_dir: Path, k: int) -> Path:
-    """A kNN configuration; with k above 6 it cannot work."""
+def write_knn_config(path: Path, data_dir: Path, k: int, temperature: float = 0.07) -> Path:
+    """A kNN configuration; at a temperature that is not positive it cannot work."""
     path.write_text(
         f"dataset: tiny\nprotocol: knn-k{k}\ndata_dir: {data_dir}\nresize_size: 32\nimage_size: 32\nk: {k}\n"
+        f"temperature: {temperature}\n"
     )
     return path
