@@ -159,3 +159,15 @@ def test_orders_are_uniform_and_unrelated() -> None:
     assert counts.min() > 134
     assert counts.max() < 266
     assert len({tuple(row) for row in first.tolist()}) > 1500
+
+
+def test_each_epoch_crops_an_image_anew(split: ImageSplit) -> None:
+    pair = split.select([0, 7])  # of two classes, so that the label tells which image it is
+    batches = train_batches(pair, config_for(), 0.2)
+    crops = []
+    for number in range(3):
+        [(images, labels)] = epoch(batches, number)
+        crops.append(images[labels.argsort()])
+    assert not torch.equal(crops[0][0], crops[1][0])
+    assert not torch.equal(crops[0][1], crops[1][1])
+    assert not torch.equal(crops[1][0], crops[2][0])
