@@ -227,6 +227,7 @@ def _save(path: Path, part: nn.Module, optimiser: Optimizer, epoch: int, mean_lo
         "epoch": epoch,
         "loss": mean_loss,
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as handle:
