@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from transfer.evaluate import identity, load_config
+from transfer.evaluate import failures, identity, load_config
 from transfer.provenance import config_sha256
 from transfer.tasks import TASKS
 
@@ -42,3 +42,25 @@ def test_digest_follows_values_and_named_files_but_not_the_place_of_the_data(
     assert digest(tmp_path, "train.root=/elsewhere") != first
     tracker.write_text("model = 2\n")
     assert digest(tmp_path) != first
+
+
+def test_digest_leaves_out_how_a_machine_computes(tmp_path: Path) -> None:
+    path = tmp_path / "linear.yaml"
+    path.write_text("dataset: tiny\nprotocol: linear-sgd\ndata_dir: somewhere\n")
+
+    def linear(*overrides: str) -> str:
+        return config_sha256(identity(load_config(TASKS["linear"], path, overrides)))
+
+    first = linear()
+    assert linear("num_workers=9", "device=cpu", "cache_images=true", "check_images=false", "seed=5") == first
+    assert len({first, *map(linear, ("bf16=true", "batch_size=64", "epochs=3", "layers=[layer3]"))}) == 5
+
+
+def test_a_failure_has_a_row_for_each_protocol_and_metric(tmp_path: Path) -> None:
+    path = tmp_path / "knn.yaml"
+    path.write_text("dataset: tiny\nprotocol: knn\ndata_dir: somewhere\nks: [10, 20]\n")
+    found = failures("knn", load_config(TASKS["knn"], path, ["metric=mean_per_class"]), "no\nluck")
+    assert [(m.protocol, m.metric) for m in found] == [
+        (f"knn-k{k}", metric) for k in (10, 20) for metric in ("top1", "top5", "mean_per_class")
+    ]
+    assert {m.status for m in found} == {"failed: no luck"}

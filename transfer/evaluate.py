@@ -30,6 +30,8 @@ from transfer.run_folder import (
 )
 from transfer.tasks import TASKS, Task
 
+MACHINE_KEYS = ("num_workers", "device", "cache_images", "check_images")  # how a machine computes, not what
+
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
     """Merge a task's dataclass defaults, a YAML file with its bases, and ``key=value`` overrides.
@@ -65,13 +67,15 @@ def identity(config: Any) -> dict[str, Any]:
     The folder of the real data is replaced by its variable's name, and every configuration file
     that this one names (a detectron2 YAML, an mmtrack file) is joined by a digest of its content,
     files that it names in turn included. The seed is left out: seeds of one recipe are one recipe;
-    and so are exceptions from the lint when there are none, which rows older than that field lack.
+    and so are :data:`MACHINE_KEYS`, and exceptions from the lint when there are none, which rows older
+    than that field lack.
     """
     plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(plain, dict)  # a dataclass resolves to a mapping
     if not plain.get("allow"):
         plain.pop("allow", None)
-    return {str(key): _portable(value) for key, value in plain.items() if key != "seed"}
+    left_out = ("seed", *MACHINE_KEYS)
+    return {str(key): _portable(value) for key, value in plain.items() if key not in left_out}
 
 
 def _portable(value: Any) -> Any:
@@ -161,13 +165,22 @@ def run_task(
 
 
 def failures(name: str, config: Any, reason: str) -> list[Measurement]:
-    """One ``failed: reason`` measurement for every metric the task would have given."""
-    task = TASKS[name]
+    """One ``failed: reason`` measurement for every protocol and metric the task would have given."""
     status = f"failed: {' '.join(reason.split())[:200]}"
     return [
-        Measurement(config.dataset, "", config.protocol, task.backend, metric, None, None, status=status)
-        for metric in task.metrics
+        Measurement(config.dataset, "", protocol, TASKS[name].backend, metric, None, None, status=status)
+        for protocol in getattr(config, "protocols", (config.protocol,))
+        for metric in metrics_of(name, config)
     ]
+
+
+def metrics_of(name: str, config: Any) -> tuple[str, ...]:
+    """The metrics that a task gives, which those of image classification choose by their data set."""
+    if "top5" not in TASKS[name].metrics:
+        return TASKS[name].metrics
+    from transfer.classify.scores import metric_names
+
+    return metric_names(config)
 
 
 def to_rows(

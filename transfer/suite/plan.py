@@ -101,8 +101,8 @@ def plan(suite: Suite, backbones: Sequence[Backbone], seeds: Sequence[int], out:
 
 
 def is_done(job: Job) -> bool:
-    """Whether the run folder holds this very job's rows, all of them ok."""
+    """Whether the run folder holds this very job's rows, none of them of a failure."""
     key_path, results = job.out / KEY_NAME, job.out / "results.csv"
     if not (key_path.exists() and results.exists()) or key_path.read_text().strip() != job.key:
         return False
-    return all(row.status == "ok" for row in read_rows(results))
+    return not any(row.status.startswith("failed: ") for row in read_rows(results))
