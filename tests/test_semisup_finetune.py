@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from classify_images import make_backbone, write_digits
+from finetune_scene import semisup_config
 
 from transfer.backbone.contract import Backbone
 from transfer.classify import semisup
@@ -28,27 +29,6 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return make_backbone(tmp_path_factory.mktemp("backbone"))
 
 
-def config_for(data_dir: Path, **changes: object) -> semisup.Config:
-    settings: dict[str, object] = {
-        "dataset": "digits-10pct",
-        "protocol": "semisup-ft",
-        "data_dir": str(data_dir),
-        "resize_size": 32,
-        "image_size": 32,
-        "batch_size": 16,
-        "cache_images": True,
-        "label_fraction": 1.0,
-        "min_scale": 0.8,
-        "lr_backbone": 0.02,
-        "lr_head": 0.1,
-        "scale_lr": False,
-        "epochs": 8,
-        "device": "cpu",
-        **changes,
-    }
-    return semisup.Config(**settings)  # type: ignore[arg-type]
-
-
 def test_fine_tuning_moves_every_tensor(data_dir: Path, backbone: Backbone) -> None:
     encoder = build_encoder(backbone, CPU)
     head = build_head(512, 10, feature_norm=False)
@@ -56,7 +36,7 @@ def test_fine_tuning_moves_every_tensor(data_dir: Path, backbone: Backbone) -> N
     torch.nn.init.normal_(head[0].weight)
     model = Classifier(encoder, head, frozen=False)
     optimiser = build_optimiser([{"params": list(model.parameters()), "lr": 0.1}], "sgd", 0.9, 0.0)
-    batches = train_batches(read_split(data_dir, "train"), config_for(data_dir), 0.8)
+    batches = train_batches(read_split(data_dir, "train"), semisup_config(data_dir), 0.8)
     fit(model, batches, optimiser, [1.0], CPU)
     after = encoder.resnet.state_dict()
     assert after.keys() == backbone.state.keys()
@@ -64,7 +44,7 @@ def test_fine_tuning_moves_every_tensor(data_dir: Path, backbone: Backbone) -> N
 
 
 def test_run_learns_digits_and_lists_its_labels(data_dir: Path, backbone: Backbone, tmp_path: Path) -> None:
-    top1, top5 = semisup.run(backbone, config_for(data_dir), tmp_path)
+    top1, top5 = semisup.run(backbone, semisup_config(data_dir), tmp_path)
     assert (top1.dataset, top1.split, top1.protocol) == ("digits-10pct", "val", "semisup-ft")
     assert (top1.n, top1.selection) == (40, "last")
     assert top1.value is not None
@@ -77,16 +57,19 @@ def test_run_with_one_label_a_class_repeats_exactly(
     data_dir: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     # 10 labelled images in batches of 9: the last batch would hold one image
-    config = config_for(data_dir, label_fraction=0.01, batch_size=9, epochs=2)
-    first = list(semisup.run(backbone, config, tmp_path))
-    assert len((tmp_path / "labels.txt").read_text().splitlines()) == 10
-    assert list(semisup.run(backbone, config, tmp_path)) == first
+    config = semisup_config(data_dir, label_fraction=0.01, batch_size=9, epochs=2)
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    rows = list(semisup.run(backbone, config, first))
+    assert len((first / "labels.txt").read_text().splitlines()) == 10
+    assert list(semisup.run(backbone, config, second)) == rows
 
 
 def test_run_reads_a_fixed_list(data_dir: Path, backbone: Backbone, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text("".join(f"digit{label}_0.png\n" for label in range(10)))
-    config = config_for(data_dir, label_fraction=None, subset_list=str(path), epochs=1)
+    config = semisup_config(data_dir, label_fraction=None, subset_list=str(path), epochs=1)
     list(semisup.run(backbone, config, tmp_path))
     expected = [f"digit{label}/digit{label}_0.png" for label in range(10)]
     assert (tmp_path / "labels.txt").read_text().splitlines() == expected
@@ -97,12 +80,7 @@ def test_labels_come_from_exactly_one_place(
     data_dir: Path, backbone: Backbone, tmp_path: Path, given: dict[str, object]
 ) -> None:
     with pytest.raises(ValueError, match="exactly one of label_fraction and subset_list"):
-        list(semisup.run(backbone, config_for(data_dir, **given), tmp_path))
-
-
-def test_protocol_of_another_task_is_refused(data_dir: Path, backbone: Backbone, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected semisup-ft"):
-        list(semisup.run(backbone, config_for(data_dir, protocol="linear-lars"), tmp_path))
+        list(semisup.run(backbone, semisup_config(data_dir, **given), tmp_path))
 
 
 def test_an_image_alone_would_stop_batch_normalisation(backbone: Backbone) -> None:

@@ -12,8 +12,8 @@ def draw_holdout(split: ImageSplit, candidates: Sequence[int], num_images: int, 
     """``num_images`` of the candidates' indices into ``split``, each class by its share, in split order.
 
     Within a class the images are ranked by a hash of seed and name, as for the label subsets, so that the
-    choice depends on no random generator, and fewer images are always a part of more. Images with several
-    labels are one class.
+    choice depends on no random generator, and fewer images are always a part of more. An image with several
+    labels counts for its first.
 
     Raises:
         ValueError: fewer candidates than asked for, or none asked for.
@@ -25,9 +25,8 @@ def draw_holdout(split: ImageSplit, candidates: Sequence[int], num_images: int, 
         )
     members: dict[int, list[tuple[bytes, int]]] = {}
     for index in candidates:
-        label = split.labels[index] if split.targets is None else 0
         digest = hashlib.sha256(f"holdout\0{seed}\0{split.names[index]}".encode()).digest()
-        members.setdefault(label, []).append((digest, index))
+        members.setdefault(split.labels[index], []).append((digest, index))
     order = [
         ((number + 0.5) / len(ranked), digest, index)
         for ranked in map(sorted, members.values())
@@ -44,10 +43,8 @@ def split_holdout(split: ImageSplit, num_images: int, seed: int) -> tuple[ImageS
     """
     held = draw_holdout(split, range(len(split.names)), num_images, seed)
     rest = split.select(sorted(set(range(len(split.names))) - set(held)))
-    if rest.targets is None:
-        present = set(rest.labels)
-    else:
-        present = set((rest.targets > 0).any(0).nonzero().flatten().tolist())
+    shown = None if rest.targets is None else (rest.targets > 0).any(0)
+    present = set(rest.labels if shown is None else shown.nonzero().flatten().tolist())
     absent = [name for label, name in enumerate(split.classes) if label not in present]
     if absent:
         raise ValueError(

@@ -132,9 +132,10 @@ class _Record:
         for index, line in enumerate(lines):
             identity = self._identity(index) if index < len(self.points) else {}
             if {key: cell for key, cell in line.items() if key not in OUTCOME} != identity:
+                where = f"{self.path}: line {index + 2}"
                 raise ValueError(
-                    f"{self.path}: line {index + 2} is of another search (expected {identity}, found {line}); remove "
-                    "the file, or write to another folder"
+                    f"{where} is of another search (expected {identity}, found {line}); "
+                    "remove the file, or write to another folder"
                 )
             values[index] = DIVERGED if line["status"] == "diverged" else float(line["value"])
         return values
