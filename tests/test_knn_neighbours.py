@@ -42,10 +42,9 @@ def test_the_search_is_that_of_a_stable_sort(data: st.DataObject) -> None:
     k = data.draw(st.integers(1, num_bank))
     seed, levels = data.draw(st.integers(0, 10**6)), data.draw(st.integers(0, 9))
     bank, queries = whole(num_bank, seed, levels), whole(num_queries, seed + 1, levels)
-    sizes = [data.draw(st.integers(1, 40)) for _ in range(4)]
     with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(("BANK_ROWS", "QUERY_ROWS", "SORTED_ROWS", "CROWDED"), sizes, strict=True):
-            patch.setattr(neighbours, name, size)
+        for name in ("BANK_ROWS", "QUERY_ROWS", "SORTED_ROWS", "CROWDED", "GROUP"):
+            patch.setattr(neighbours, name, data.draw(st.integers(1, 40)))
         values, indices = nearest(bank, queries, k)
     expected_values, expected_indices = by_sorting(bank, queries, k)
     assert torch.equal(values, expected_values)

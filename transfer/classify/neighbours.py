@@ -8,6 +8,7 @@ time goes to the matrix product.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 BANK_ROWS = 8192  # at once; a bank that lies elsewhere than the queries travels in such blocks
 QUERY_ROWS = 2048  # at once: with the above, 64 MiB of similarities
-CROWDED = 4  # times k: a block with more candidates than this for each query is thinned first
+CROWDED = 4  # times k: where a query has more candidates than this in a block, a closer bound is found
+GROUP = 16  # similarities, at most, of which only the highest is looked at to find such a bound
 SORTED_ROWS = 256  # at once, where whole rows must be sorted
 
 
@@ -84,23 +86,41 @@ def _candidates(similarities: Tensor, floor: Tensor | None, k: int, mask: Tensor
     fewer than c. ``mask`` ``(m, n)`` is memory to work in.
     """
     num_rows, num_columns = similarities.shape
-    most = CROWDED * k * num_rows
-    if floor is not None:
-        torch.gt(similarities, floor, out=mask)
-    if floor is None or int(torch.count_nonzero(mask)) > most:
-        kth = similarities.topk(min(k, num_columns), dim=1).values[:, -1:]
-        torch.ge(similarities, kth if floor is None else torch.maximum(kth, floor), out=mask)
-        if int(torch.count_nonzero(mask)) > most:  # because many are equal: collapsed features
-            return _sorted(similarities, min(k, num_columns))
-    rows, columns = mask.nonzero().unbind(1)
-    counts = torch.bincount(rows, minlength=num_rows)
-    width = int(counts.max())
+    most = CROWDED * k
+    for bound in _bounds(similarities, floor, k):
+        torch.ge(similarities, bound, out=mask)
+        if int(torch.count_nonzero(mask)) > most * num_rows:
+            continue
+        rows, columns = mask.nonzero().unbind(1)
+        counts = torch.bincount(rows, minlength=num_rows)
+        width = int(counts.max())
+        if width <= most:
+            break
+    else:  # many are equal: collapsed features
+        return _sorted(similarities, min(k, num_columns))
     places = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     values = similarities.new_full((num_rows, width), -torch.inf)
     values[rows, places] = similarities[rows, columns]
     padded = columns.new_zeros(num_rows, width)
     padded[rows, places] = columns
     return values, padded
+
+
+def _bounds(similarities: Tensor, floor: Tensor | None, k: int) -> Iterator[Tensor]:
+    """Bounds ``(m, 1)`` below which nothing is among the k best of its row, each costlier and closer."""
+    least = None
+    if floor is not None:
+        least = torch.nextafter(floor, floor.new_tensor(torch.inf))
+        yield least
+    num_columns = similarities.shape[1]
+    size = min(GROUP, num_columns // (2 * k))
+    if size > 1:
+        # The k groups with the highest maxima hold k values that are no lower than the last of these maxima.
+        groups = similarities[:, : num_columns // size * size].view(len(similarities), size, -1)
+        bound = groups.amax(1).topk(k, dim=1).values[:, -1:]
+        yield bound if least is None else torch.maximum(bound, least)
+    bound = similarities.topk(min(k, num_columns), dim=1).values[:, -1:]
+    yield bound if least is None else torch.maximum(bound, least)
 
 
 def _sorted(similarities: Tensor, k: int) -> tuple[Tensor, Tensor]:
