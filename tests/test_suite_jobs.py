@@ -21,9 +21,9 @@ KNN, LINEAR = (ROOT / f"configs/classify/{name}_mini.yaml" for name in ("knn", "
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A suite of a kNN that cannot work, for k is too large, and then one that can."""
+    """A suite of a kNN that cannot work, for its temperature is negative, and then one that can."""
     tiny = write_tiny_set(tmp_path / "set")
-    bad = write_knn_config(tmp_path / "bad.yaml", tiny, k=50)
+    bad = write_knn_config(tmp_path / "bad.yaml", tiny, k=5, temperature=-50)
     good = write_knn_config(tmp_path / "good.yaml", tiny, k=3)
     suite = tmp_path / "suite.yaml"
     tasks = f"[{{task: knn, config: {bad}}}, {{task: knn, config: {good}}}]"
@@ -117,3 +117,25 @@ def test_a_random_backbone_stands_beside_each_given_arch(tmp_path: Path) -> None
     assert backbones[0].sha256 != backbones[1].sha256
     with pytest.raises(ValueError, match="give it --backbone"):
         prepare_backbones(Suite(name="x"), [], tmp_path / "out")
+
+
+def test_a_number_that_cannot_be_is_no_failure_of_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """More neighbours than the set has images: not-run, the other numbers are there, nothing runs again."""
+    tiny = write_tiny_set(tmp_path / "set")
+    config = write_knn_config(tmp_path / "several.yaml", tiny, k=3)
+    text = config.read_text().replace("protocol: knn-k3", "protocol: knn").replace("k: 3\n", "ks: [3, 50]\n")
+    config.write_text(text)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"name: tiny\nrandom: false\ntasks: [{{task: knn, config: {config}}}]\n")
+    write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    command = [str(suite), "--out", str(tmp_path / "runs"), "--backbone", str(tmp_path / "given.safetensors")]
+    assert main(command) == 0
+    (results,) = tmp_path.rglob("results.csv")
+    rows = {row.protocol: row.status for row in read_rows(results) if row.metric == "top1"}
+    assert rows["knn-k3"] == "ok"
+    assert rows["knn-k50"].startswith("not-run: ")
+    assert main(command) == 0
+    assert "done before" in capfd.readouterr().out

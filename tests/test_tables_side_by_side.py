@@ -9,9 +9,13 @@ import pytest
 from report_rows import MEC, of
 
 from transfer.report.aggregate import to_cells
+from transfer.report.long_csv import to_csv
 from transfer.report.markdown import to_markdown
+from transfer.report.page import render_page
+from transfer.report.pooled import pool_backbones
 from transfer.report.protocols import PROTOCOLS
 from transfer.report.rows import Row, read_rows
+from transfer.report.side_by_side import stands_here
 from transfer.report.tables import build_tables
 
 PUBLISHED = list(read_rows(Path(__file__).resolve().parent.parent / "results" / "published.csv"))
@@ -98,6 +102,73 @@ def test_a_number_chosen_on_the_test_images_is_a_column_of_its_own_and_marked() 
     assert "| linear, 24 heads (best-test) | linear, 24 heads (best-val) |" in text
     assert "70.0 [69.1, 70.9]†‡" in text  # Wilson, 10,000 images; fewer seeds than others of the column
     assert "the epoch or a setting was chosen by its score on the test data itself" in text
+
+
+def of_backbones(**changes: object) -> list[Row]:
+    """Three backbones of each method, one seed each: 60, 61, 62 and 40, 42, 44."""
+    return [
+        cifar(
+            method,
+            "linear",
+            "moco-linear-cifar10",
+            level + i * step,
+            0,
+            **{"backbone_sha256": f"{level + i:x}" * 32, **changes},
+        )
+        for method, level, step in (("mec", 60, 1), ("random", 40, 2))
+        for i in range(3)
+    ]
+
+
+def test_backbones_of_one_recipe_are_one_line_with_their_spread() -> None:
+    cells = pool_backbones(to_cells([], of_backbones()), stands_here)
+    (table,) = [table for table in build_tables(cells, ()) if table.sections]
+    text = to_markdown(table)
+    _, _, random, mec = lines(text)
+    assert "*42.0 ± 2.0*" in random
+    assert "***61.0 ± 1.0***" in mec
+    assert "±: sample standard deviation over 3 backbones of one recipe." in text
+    # Welch: standard error sqrt(1/3 + 4/3) = 1.29, so 19 is far from 0; seeds are not paired
+    assert "moco-linear-cifar10: MEC minus Random init. +19.0 [" in text
+    assert "(Welch t" in text
+    (line,) = [line for line in to_csv(table).splitlines() if ",mec," in line]
+    assert "; ".join(f"{60 + i:x}" * 32 for i in range(3)) in line
+    assert "t over 3 backbones" in line
+
+
+def test_the_page_opens_a_line_of_several_backbones() -> None:
+    page = render_page(pool_backbones(to_cells([], of_backbones()), stands_here))
+    for number in (60, 61, 62):
+        assert f"{number:x}" * 32 in page
+
+
+def test_a_failed_backbone_leaves_no_mean_and_fewer_backbones_are_marked() -> None:
+    rows = of_backbones()
+    rows[1] = replace(rows[1], value=None, n=None, status="failed: ValueError: no")
+    cells = pool_backbones(to_cells([], rows[:-1]), stands_here)
+    (table,) = [table for table in build_tables(cells, ()) if table.sections]
+    text = to_markdown(table)
+    assert "failed: ValueError: no (1 of 3 backbones)" in text
+    assert "*41.0 ± 1.4‡*" in text  # 40 and 42
+    assert "‡: fewer backbones than other lines of the column." in text
+
+
+def test_backbones_that_are_no_sample_stay_apart() -> None:
+    other = [
+        *of_backbones(),
+        cifar("mec", "linear", "moco-linear-cifar10", 60.0, 1, backbone_sha256="3c" * 32),
+    ]
+    ours = [cell for cell in pool_backbones(to_cells([], other), stands_here) if cell.line.method == "mec"]
+    assert sorted(len(cell.rows) for cell in ours) == [1, 1, 2]  # a backbone has two seeds
+    rows = of_backbones()
+    rows[0] = replace(rows[0], config_sha256="ef" * 32)
+    cells = pool_backbones(to_cells([], rows), stands_here)
+    assert [len(cell.rows) for cell in cells if cell.line.method == "mec"] == [1, 1, 1]
+    assert [len(cell.rows) for cell in cells if cell.line.method == "random"] == [3]
+    elsewhere = to_cells([], of_backbones(dataset="mini"))
+    assert pool_backbones(elsewhere, stands_here) == sorted(
+        elsewhere, key=lambda c: (str(c.column), str(c.line))
+    )
 
 
 @pytest.mark.parametrize(("task", "how"), [("linear", "linear"), ("finetune", "fine-tuned")])

@@ -65,7 +65,7 @@ class Line:
 class Cell:
     """The answer: one row a seed, and the items of each where they are known.
 
-    ``planned`` is the number of seeds a measured cell should have; see the module docstring.
+    ``planned``: seeds a measured cell should have; ``over``: what has a row each (transfer.report.pooled).
     """
 
     column: Column
@@ -73,6 +73,7 @@ class Cell:
     rows: tuple[Row, ...]
     planned: int = 1
     items: tuple[Items | None, ...] = ()
+    over: str = "seeds"
 
     @cached_property
     def failures(self) -> tuple[str, ...]:
@@ -87,9 +88,9 @@ class Cell:
 
     @cached_property
     def by_seed(self) -> dict[int, float]:
-        """Seed -> number, or nothing when a seed gave none."""
-        numbers = zip(self.rows, self.values, strict=False)  # values may be ()
-        return {row.seed: value for row, value in numbers if row.seed is not None}
+        """Seed -> number; nothing when a seed gave none, or when the rows are several backbones'."""
+        values = self.values if self.over == "seeds" else ()
+        return {row.seed: v for row, v in zip(self.rows, values, strict=False) if row.seed is not None}
 
     @cached_property
     def value(self) -> float | None:
@@ -133,7 +134,7 @@ class Cell:
             return None if stated is None else Interval(self.value - stated, self.value + stated, STATED)
         if self.std:
             low, high = interval_over_seeds(self.values, self.column.metric)
-            return Interval(low, high, f"t over {len(self.values)} seeds")
+            return Interval(low, high, f"t over {len(self.values)} {self.over}")
         noun = ITEM_NOUNS.get(self.column.metric, "")
         if self.column.metric in HITS and self.n:
             return Interval(*wilson_interval(self.value, self.n), f"Wilson, {self.n} {noun}")

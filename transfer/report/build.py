@@ -11,7 +11,9 @@ from transfer.report.curves import read_curves
 from transfer.report.items import read_items
 from transfer.report.layout import read_notes
 from transfer.report.page import render_page
+from transfer.report.pooled import pool_backbones
 from transfer.report.render import render_all
+from transfer.report.side_by_side import stands_here
 from transfer.report.tables import build_tables
 
 
@@ -41,11 +43,13 @@ def render_results(published: Path, measured: Sequence[Path], notes: Path, curve
 
 
 def read_cells(published: Path, measured: Sequence[Path]) -> list[Cell]:
-    """All numbers, with the items they are means of where those are known.
+    """All numbers, with the items they are means of where those are known; backbones of one recipe are one
+    where protocols stand side by side.
 
     Raises:
         FileNotFoundError: an input that is not there.
         ValueError: a row that the schema refuses, or rows that do not belong together; names the place.
     """
     rows = read_all(measured, published=False)
-    return to_cells(read_all([published], published=True), rows, read_items(measured, rows))
+    cells = to_cells(read_all([published], published=True), rows, read_items(measured, rows))
+    return pool_backbones(cells, stands_here)

@@ -113,7 +113,8 @@ def say_marks(cells: Sequence[Cell]) -> list[str]:
             f"{SELECTED_ON_TEST}: the epoch or a setting was chosen by its score on the test data itself."
         )
     if any(cell.is_short for cell in cells):
-        said.append(f"{FEWER_SEEDS}: fewer seeds than other lines of the column.")
+        over = " or ".join(sorted({cell.over for cell in cells if cell.is_short}))
+        said.append(f"{FEWER_SEEDS}: fewer {over} than other lines of the column.")
     return said
 
 
@@ -124,8 +125,10 @@ def say_intervals(cells: Sequence[Cell]) -> list[str]:
     if kinds:
         said.append(f"[low, high]: 95 % interval ({'; '.join(kinds)}), one seed.")
     if any(cell.std is not None for cell in cells):
-        counts = sorted({len(cell.rows) for cell in cells if cell.std is not None})
-        said.append(f"±: sample standard deviation over {' or '.join(map(str, counts))} seeds.")
+        counts = sorted({(len(cell.rows), cell.over) for cell in cells if cell.std is not None})
+        named = " or ".join(f"{count} {over}" for count, over in counts)
+        of_one = " of one recipe" if any(over != "seeds" for _, over in counts) else ""
+        said.append(f"±: sample standard deviation over {named}{of_one}.")
     return said
 
 

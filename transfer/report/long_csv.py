@@ -47,7 +47,8 @@ def _identity(cell: Cell) -> list[str]:
         "published" if line.published else "measured",
         *(column.task, column.dataset, column.split, column.protocol, column.metric),
         *(line.method, line.arch, line.pretrain_data, line.pretrain_epochs, line.branch),
-        *(line.backbone_sha256, line.backend, line.selection),
+        line.backbone_sha256 or _listed(row.backbone_sha256 for row in cell.rows),
+        *(line.backend, line.selection),
     ]
 
 

@@ -105,7 +105,7 @@ def show(cell: Cell, places: int = 1, spread: bool = True) -> str:
         failed = sum(row.status != "ok" for row in cell.rows)
         text = "; ".join(cell.failures)
         text = text if len(text) <= STATUS_LENGTH else text[: STATUS_LENGTH - 1].rstrip() + "…"
-        return text if len(cell.rows) == 1 else f"{text} ({failed} of {len(cell.rows)} seeds)"
+        return text if len(cell.rows) == 1 else f"{text} ({failed} of {len(cell.rows)} {cell.over})"
     deviation = published_std(cell) if cell.line.published else cell.std
     if METRICS[cell.column.metric].unit == "count" and deviation is None:
         return f"{cell.value:.0f}"
