@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import transfer
+from transfer.data.many_shot import MANY_SHOT
 from transfer.suite import doctor
 from transfer.suite.doctor import NEEDS, Package, examine, find_version, probe, what_stops
 from transfer.tasks import TASKS
@@ -115,6 +116,20 @@ def test_a_real_data_folder_that_is_none_fails(bare: Path, tmp_path: Path) -> No
     done = run_doctor(bare, tmp_path, MEC_TRANSFER_DATA=str(tmp_path / "nowhere"))
     assert done.returncode == 1
     assert f"{tmp_path / 'nowhere'} is no folder" in done.stdout
+
+
+def test_the_real_sets_that_are_there_are_named(tmp_path: Path) -> None:
+    (tmp_path / "many_shot/dtd/dtd").mkdir(parents=True)
+    (tmp_path / "imagenet_subsets").mkdir()
+    lines = dict(doctor.real_data_lines(tmp_path))
+    assert lines["  imagenet_subsets (semisup on ImageNet)"] == "there"
+    (archive,) = [state for name, state in lines.items() if "cifar10.tar.gz" in name]
+    assert archive == "absent; next: tools/prepare_data.py cifar10 --help"
+    assert lines["  many_shot (linear, finetune)"].startswith("1 of 11 sets there: dtd/dtd; next: ")
+
+
+def test_the_folders_of_many_shot_sets_are_those_that_the_tasks_read() -> None:
+    assert sorted(doctor.MANY_SHOT_SETS) == sorted(one.folder for one in MANY_SHOT.values())
 
 
 @pytest.mark.mmtrack

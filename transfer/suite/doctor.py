@@ -26,8 +26,10 @@ CLASSIFY = (*BASE, "pillow")
 NEEDS: dict[str, tuple[str, ...]] = {
     "pretrain": (*CLASSIFY, "rich", "tensorboard"),
     "knn": CLASSIFY,
-    "linear": (*CLASSIFY, "timm"),
+    "linear": (*CLASSIFY, "timm", "scipy"),  # LARS; logistic regression
     "semisup": CLASSIFY,
+    "finetune": CLASSIFY,
+    "fewshot": (*CLASSIFY, "scipy"),
     "detect": (*BASE, "pycocotools", "detectron2|sal-detectron2", "fvcore", "iopath"),
     "sot": (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
     "mot": (
@@ -54,11 +56,29 @@ PROBES: dict[str, str] = {
 }
 
 DATA: dict[str, str] = {  # folder below the bundled set -> tasks that read it
-    "classify": "pretrain, knn, linear, semisup",
+    "classify": "pretrain, knn, linear, semisup, finetune, fewshot",
     "detect": "detect",
     "sot": "sot",
     "mot": "mot",
 }
+
+REAL_DATA: dict[str, tuple[str, str]] = {  # below MEC_TRANSFER_DATA -> tasks that read it, how to get it
+    "cifar10.tar.gz": ("pretrain, knn, linear, semisup, fewshot", "tools/prepare_data.py cifar10 --help"),
+    "imagenet": ("pretrain, knn, linear, semisup", "unpack ILSVRC 2012 into train/ and val/"),
+    "imagenet_subsets": ("semisup on ImageNet", "tools/prepare_data.py imagenet-lists --to DIR"),
+}
+MANY_SHOT = "many_shot"  # and the folders below it, as torchvision's classes want them
+MANY_SHOT_SETS = (
+    *(
+        "food-101",
+        "cifar-10-batches-py",
+        "cifar-100-python",
+        "SUN397",
+        "stanford_cars",
+        "fgvc-aircraft-2013b",
+    ),
+    *("VOCdevkit/VOC2007", "dtd/dtd", "oxford-iiit-pet", "caltech101", "flowers-102"),
+)
 
 HOW_TO_GET = {
     "frameworks": "bash tools/setup.sh (Linux, CPython 3.10) or conda env create -f environment.yml",
@@ -160,8 +180,21 @@ def data_lines(checkout: Path) -> Iterator[tuple[str, str]]:
     real = os.environ.get("MEC_TRANSFER_DATA")
     if real is None:
         yield "MEC_TRANSFER_DATA (real data)", "not set; only configurations that name it need it"
+    elif not Path(real).is_dir():
+        yield "MEC_TRANSFER_DATA (real data)", f"{real} is no folder"
     else:
-        yield "MEC_TRANSFER_DATA (real data)", "there" if Path(real).is_dir() else f"{real} is no folder"
+        yield "MEC_TRANSFER_DATA (real data)", "there"
+        yield from real_data_lines(Path(real))
+
+
+def real_data_lines(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and state of each real set; that one is absent is no fault."""
+    for name, (tasks, how) in REAL_DATA.items():
+        yield f"  {name} ({tasks})", "there" if (root / name).exists() else f"absent; next: {how}"
+    found = [name for name in MANY_SHOT_SETS if (root / MANY_SHOT / name).is_dir()]
+    state = f"{len(found)} of {len(MANY_SHOT_SETS)} sets there" + (f": {', '.join(found)}" if found else "")
+    how = "" if len(found) == len(MANY_SHOT_SETS) else "; next: tools/prepare_data.py many-shot --help"
+    yield f"  {MANY_SHOT} (linear, finetune)", state + how
 
 
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
@@ -196,7 +229,7 @@ def report() -> int:
     print_table("Packages", [(shown(p.need), package_state(p)) for p in packages.values()])
     print_table("Tasks", [(task, task_state(task, packages)) for task in NEEDS])
     print_table("Data", data)
-    return int(any(p.broken for p in packages.values()) or data[-1][1].endswith("is no folder"))
+    return int(any(p.broken for p in packages.values()) or any(s.endswith("is no folder") for _, s in data))
 
 
 if __name__ == "__main__":
