@@ -188,7 +188,7 @@ class FirstSteps:
         self.batch_sizes = self.batches.batch_sizes[:left]
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return min(len(self.batches), self.num_steps)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return islice(self.batches, len(self.batch_sizes))
