@@ -121,6 +121,15 @@ def test_a_neighbouring_result_shortens_the_way_to_the_same_minimum(caplog: pyte
     assert second < first
 
 
+def test_images_that_hardly_differ_are_told_apart_in_float32() -> None:
+    """Features of unit length are alike; without centring, float32 products lose the little that differs."""
+    features, labels = digits(TRAIN, torch.float64)
+    alike = 1.0 + 1e-3 * features
+    exact, _ = fit_logistic(alike, labels, 1e-8, 10)
+    found, _ = fit_logistic(alike.float(), labels, 1e-8, 10)
+    assert (found - exact).abs().max() < 0.01 * exact.abs().max()
+
+
 def test_too_few_steps_warn_with_the_gradient(caplog: pytest.LogCaptureFixture) -> None:
     fit_logistic(*digits(TRAIN), 1e-3, 10, max_iter=3)
     assert "stopped after 3 steps at a gradient of" in caplog.text

@@ -75,9 +75,11 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     values = []
     for indices in drawn:
         shots = torch.tensor([place[index] for index in indices], device=device)
-        l2 = config.l2 or 1.0 / len(indices)
-        weight, bias = fit_logistic(features[shots], labels[shots], l2, len(train.classes))
-        values.append(value_of(F.linear(val_features, weight, bias), val, config.metric))
+        l2 = 1.0 / len(indices) if config.l2 is None else config.l2
+        # In float64: few images do not average the rounding of float32 products away.
+        weight, bias = fit_logistic(features[shots].double(), labels[shots], l2, len(train.classes))
+        scores = F.linear(val_features, weight.to(val_features.dtype), bias.to(val_features.dtype))
+        values.append(value_of(scores, val, config.metric))
     _write_draws(out / "draws.csv", numbers, config.metric, values)
     mean = sum(values) / len(values)
     yield Measurement(

@@ -59,14 +59,15 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     train, val = read_splits(config)
     if train.targets is not None:
         raise ValueError(f"{config.dataset}: kNN votes need one label an image; this set has several")
-    num_train = len(train.names)
+    num_train = len(train)
     possible = [k for k in config.numbers if k <= num_train]
     if possible:
-        world = join(choose_device(config.device))
+        device = choose_device(config.device)
+        world = join(device)
         (bank, labels), (queries, _) = extract_features(backbone, (train, val), config, world)
-        share = normalise_(queries[world.share(len(val.names))])
+        share = normalise_(queries[world.share(len(val))].to(device))
         found = nearest(normalise_(bank), share, max(possible))
-        similarities, neighbours = (gather_rows(part, world, len(val.names)).cpu() for part in found)
+        similarities, neighbours = (gather_rows(part, world, len(val)).cpu() for part in found)
         if not world.first:
             return
         labels = labels.cpu()[neighbours]

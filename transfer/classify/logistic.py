@@ -37,8 +37,8 @@ def fit_logistic(
 
     ``labels`` ``(N,)`` are class numbers: one softmax over the classes. Or they are targets ``(N, C)`` of
     1, 0 and -1: a classifier of its own for each class, trained on the images that are not -1, with the mean
-    over those. Products are made in the features' type, sums and parameters are float64. ``start`` is the
-    result for another l2, from which a neighbouring one is reached in fewer steps; the minimum is the same.
+    over those. Products are made in the features' type, of a centred copy; sums and parameters are float64.
+    ``start`` is the result for another l2, from which a neighbouring one is reached in fewer steps.
 
     Warns, with the size of the gradient, where ``max_iter`` steps do not reach the minimum.
 
@@ -62,54 +62,58 @@ def fit_logistic(
     first = np.zeros(num_classes * (num_features + 1))
     if start is not None:
         first = objective.pack(*start)
-    return objective.unpack(_minimise(objective, first, max_iter, min(GRADIENT, CLOSE * l2)))
+    return objective.unpack(_minimise(objective, first, max_iter, min(GRADIENT, CLOSE * objective.l2)))
 
 
 class Objective:
-    """Loss and gradient of packed parameters, float64: W ``(C, D)``, then the bias of centred features.
+    """Loss and gradient of packed parameters, float64: W ``(C, D)``, then the bias, of features that are
+    centred and of length 1 (root mean square).
 
-    That the features' mean is taken off changes no minimum, because the bias is free, but without it weights
-    and bias pull at one another and L-BFGS needs many times the steps.
+    Neither changes the minimum, because the bias is free and l2 is scaled along, but without them weights and
+    bias pull at one another: L-BFGS then needs many times the steps, and float32 products lose what differs
+    between images.
     """
 
     def __init__(self, features: Tensor, labels: Tensor, l2: float, num_classes: int) -> None:
-        self.features = features
+        self.dtype = features.dtype
+        self.mean = features.mean(0, dtype=torch.float64).to(features.dtype)
+        self.features = features - self.mean
+        length = float(torch.linalg.vector_norm(self.features, dtype=torch.float64)) / len(features) ** 0.5
+        self.scale = length or 1.0  # nothing differs: any scale does
+        self.features /= self.scale
         self.labels = labels
-        self.l2 = l2
+        self.l2 = l2 / self.scale**2
         self.num_classes = num_classes
-        self.mean = features.mean(0, dtype=torch.float64)
         self.rows = max(1, LOGITS_AT_ONCE // num_classes)
         if labels.dim() == 2:  # what each entry weighs: nothing where it is -1
             self.counts = (labels >= 0).sum(0).clamp(min=1).double()
 
     def pack(self, weight: Tensor, bias: Tensor) -> Array:
         """The parameters that stand for a weight ``(C, D)`` and a bias ``(C,)`` of features as they are."""
-        weight = weight.to(self.mean)
-        return torch.cat([weight.flatten(), bias.to(self.mean) + weight @ self.mean]).cpu().numpy()
+        weight, bias = weight.double(), bias.double()
+        packed = torch.cat([(weight * self.scale).flatten(), bias + weight @ self.mean.double()])
+        return packed.cpu().numpy()
 
     def unpack(self, packed: Array) -> tuple[Tensor, Tensor]:
         """The opposite of :meth:`pack`, in the features' type."""
         weight, bias = self._split(packed)
-        return weight.to(self.features.dtype), (bias - weight @ self.mean).to(self.features.dtype)
+        weight = weight / self.scale
+        return weight.to(self.dtype), (bias - weight @ self.mean.double()).to(self.dtype)
 
     def __call__(self, packed: Array) -> tuple[float, Array]:
         """The objective and its gradient."""
         weight, bias = self._split(packed)
-        offset = bias - weight @ self.mean
-        factors = weight.to(self.features.dtype).T
-        loss, weight_gradient, bias_gradient = weight.new_zeros(()), self.l2 * weight, torch.zeros_like(bias)
+        factors = weight.to(self.dtype).T
+        loss = self.l2 / 2 * weight.square().sum()
+        weight_gradient, bias_gradient = self.l2 * weight, torch.zeros_like(bias)
         for start in range(0, len(self.features), self.rows):
             rows = slice(start, start + self.rows)
-            logits = (self.features[rows] @ factors).double() + offset
+            logits = (self.features[rows] @ factors).double() + bias
             part, slopes = self._loss(logits, self.labels[rows])
             loss += part
-            sums = slopes.sum(0)
-            bias_gradient += sums
-            weight_gradient += (slopes.to(self.features.dtype).T @ self.features[rows]).double()
-            weight_gradient -= torch.outer(sums, self.mean)
-        loss += self.l2 / 2 * weight.square().sum()
-        gradient = torch.cat([weight_gradient.flatten(), bias_gradient])
-        return float(loss), gradient.cpu().numpy()
+            bias_gradient += slopes.sum(0)
+            weight_gradient += (slopes.to(self.dtype).T @ self.features[rows]).double()
+        return float(loss), torch.cat([weight_gradient.flatten(), bias_gradient]).cpu().numpy()
 
     def _split(self, packed: Array) -> tuple[Tensor, Tensor]:
         parameters = torch.from_numpy(packed).to(self.mean.device)
