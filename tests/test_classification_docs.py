@@ -61,7 +61,7 @@ def linear_line(name: str) -> tuple[str, ...]:
 
 def semisup_line(name: str) -> tuple[str, ...]:
     one, ten = (load(f"semisup_imagenet_{percent}pct_{name}") for percent in (1, 10))
-    made = load(f"semisup_cifar10_1pct_{name}")
+    made, made_ten = (load(f"semisup_cifar10_{percent}pct_{name}") for percent in (1, 10))
     assert (one.batch_size, schedule_of(one), one.nesterov) == (
         ten.batch_size,
         schedule_of(ten),
@@ -72,7 +72,7 @@ def semisup_line(name: str) -> tuple[str, ...]:
         both(epochs(one), epochs(ten)),
         *(schedule_of(one), "yes" if one.nesterov else "no"),
         f"{one.holdout_images:,} unlabelled images" if one.holdout_images else "nothing",
-        f"{rates(made)}, {made.batch_size}",
+        *(both(rates(made), rates(made_ten)), both(str(made.batch_size), str(made_ten.batch_size))),
     )
 
 
@@ -96,7 +96,7 @@ def written() -> str:
     linear = ("protocol", "optimiser", "rate", "batch", "epochs", "schedule", "weight decay")
     linear += ("features normalised", "smallest crop", "CIFAR-10: rate, batch, epochs")
     semisup = ("protocol", "rate, or backbone's and classifier's", "batch", "epochs", "schedule", "Nesterov")
-    semisup += ("chosen on", "CIFAR-10: rates, batch")
+    semisup += ("chosen on", "CIFAR-10: rates", "CIFAR-10: batch")
     return "\n".join(
         [
             *(

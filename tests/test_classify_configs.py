@@ -177,7 +177,10 @@ WHERE = {
 }  # decides nothing about how a head is trained
 
 
-@pytest.mark.parametrize("name", [*(f"linear {n}" for n in LINEAR), *(f"semisup {n}" for n in SEMISUP)])
+@pytest.mark.parametrize(
+    "name",
+    [*(f"linear {n}" for n in LINEAR), *(f"semisup {n}" for n in (*SEMISUP, "1pct_byol", "10pct_byol"))],
+)
 def test_cifar_protocols_are_the_published_ones_but_for_what_their_comments_say(name: str) -> None:
     task, stem = name.split()
     published, made = load(f"{task}_imagenet_{stem}"), load(f"{task}_cifar10_{stem}")
@@ -192,6 +195,7 @@ def test_cifar_protocols_are_the_published_ones_but_for_what_their_comments_say(
         ("epochs", "10 epochs"),
         ("base_lr", "base learning rate x 100"),
         ("scale_lr", "the base learning rate is used as it is"),
+        ("holdout_images", "held-out images"),
         ("label_fraction", "stratified subset"),
     ):
         assert (words in said.split("Deviations: ")[1]) == (key in differ), key
