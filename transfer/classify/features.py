@@ -139,9 +139,9 @@ def extract_features(
     world: World | None = None,
     layers: Sequence[str] = ("avgpool",),
 ) -> list[tuple[Tensor, Tensor]]:
-    """Features ``(N, D)`` float32 and labels ``(N,)`` or targets ``(N, C)`` of each split, on the device.
+    """Features ``(N, D)`` float32 and labels ``(N,)`` or targets ``(N, C)`` of each split.
 
-    Each rank runs its share of the images; every rank returns all of them.
+    Each rank runs its share of the images; every rank returns all of them, on the device if they fit there.
 
     Raises:
         ValueError: a feature that is not finite, or a tensor of the backbone that moved.
@@ -153,7 +153,7 @@ def extract_features(
         features = predict_split(encoder, split, config, device, world)
         if not torch.isfinite(features).all():
             raise ValueError(f"{backbone.path}: features of {split.split_dir} hold NaN or infinity")
-        results.append((features, labels_of(split).to(device)))
+        results.append((features, labels_of(split).to(features.device)))
     assert_frozen(encoder.resnet, backbone.state)
     return results
 
@@ -186,18 +186,29 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Outputs ``(n, ...)`` float32 and labels ``(n, ...)`` of a model in eval mode over batches."""
     model.eval()
-    outputs, labels = [], []
+    outputs, labels, keep_on = [], [], device
     start = shown = time.monotonic()
     for number, (inputs, batch_labels) in enumerate(batches, 1):
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            outputs.append(model(inputs.to(device, non_blocking=True)).float())
-        labels.append(batch_labels.to(device))
+            rows = model(inputs.to(device, non_blocking=True)).float()
+        if number == 1:
+            num_ranks = 1 if world is None else world.size
+            keep_on = _place_for(rows.nbytes * len(batches) * num_ranks, device)
+        outputs.append(rows.to(keep_on))
+        labels.append(batch_labels.to(keep_on))
         now = time.monotonic()
         if (world is None or world.first) and now - shown > SECONDS_BETWEEN_LINES:
             shown = now
             eta_s = (now - start) / number * (len(batches) - number)
             logger.info("forward batch %d/%d  ETA %.0f s", number, len(batches), eta_s)
     return torch.cat(outputs), torch.cat(labels)
+
+
+def _place_for(num_bytes: int, device: torch.device) -> torch.device:
+    """The device, or the CPU where outputs of this size would crowd it; joining them takes it twice."""
+    if device.type != "cuda" or 4 * num_bytes <= torch.cuda.mem_get_info()[0]:
+        return device
+    return torch.device("cpu")
 
 
 def assert_frozen(model: nn.Module, state: Mapping[str, Tensor]) -> None:

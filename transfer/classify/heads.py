@@ -70,7 +70,7 @@ class Heads(nn.Module):
         """Logits ``(N, C)`` of one head for features ``(N, D)``, in eval mode."""
         self.eval()
         name, weight, bias = self.names[index], self.weights[index], self.biases[index]
-        chunks = torch.split(features, ROWS_AT_ONCE)
+        chunks = (rows.to(weight.device) for rows in torch.split(features, ROWS_AT_ONCE))
         return torch.cat(
             [F.linear(select_layers(self.norm(rows), self.dims, name), weight, bias) for rows in chunks]
         )

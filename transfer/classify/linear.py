@@ -25,7 +25,6 @@ from transfer.classify.features import (
     build_encoder,
     choose_device,
     extract_features,
-    labels_of,
     layer_dims,
     predict_split,
 )
@@ -186,8 +185,8 @@ def learn_heads(
     else:
         cached = extract_features(backbone, splits.values(), config, world, layers)
         features = {name: rows for name, (rows, _) in zip(splits, cached, strict=True)}
-        labels = labels_of(train).to(device)
-        train_on(heads, FeatureBatches(features["train"], labels, config.batch_size, config.seed, world))
+        rows, labels = cached[0]
+        train_on(heads, FeatureBatches(rows, labels, config.batch_size, config.seed, world))
     return Learned(
         scores=lambda index, name: heads.scores(index, features[name]),
         final_scores=lambda index: heads.scores(index, features["val"]),
