@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.base_files import read_with_bases
-from transfer.ranks import leave
+from transfer.ranks import World, leave
 from transfer.report.items import check_items, items_path, write_items
 from transfer.report.protocols import check_task
 from transfer.report.rows import METRICS, Measurement, Row, write_rows
@@ -132,11 +132,21 @@ def run_task(
     check_protocol(name, config, config_path)
     backbone = read_backbone(backbone_path)
     world = join_processes(name, config)
+    try:
+        if world.first:
+            prepare_folder(out, name, run_key(name, config, backbone, config.seed))
+            OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+        wait_for_all(world)
+        return _run_and_write(name, config, backbone, out, command_line, world)
+    finally:
+        if world.size > 1:  # only now: to the others a process that leaves looks like one that died
+            leave()
+
+
+def _run_and_write(
+    name: str, config: Any, backbone: Backbone, out: Path, command_line: str, world: World
+) -> list[Row]:
     results = out / "results.csv"
-    if world.first:
-        prepare_folder(out, name, run_key(name, config, backbone, config.seed))
-        OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
-    wait_for_all(world)
     provenance.code_version()  # remembered: the code that runs, not what is there when it ends
     start = time.perf_counter()
     try:
@@ -154,9 +164,6 @@ def run_task(
         numbers = []
         if written_by_another(results, world):
             return rows
-    finally:
-        if world.size > 1:
-            leave()
     write_items(items_path(results), numbers)
     write_rows(results, rows)
     if not any(row.status.startswith("failed: ") for row in rows):
