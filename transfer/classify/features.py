@@ -17,7 +17,7 @@ from transfer.backbone.architecture import ARCHS, stage_features
 from transfer.backbone.contract import Backbone, BackboneInfo, build_resnet
 from transfer.data.batches import batch_slices, epoch_order, eval_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit
-from transfer.ranks import World, gather_rows
+from transfer.ranks import World, gather_rows, sum_over_ranks
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0  # of progress
@@ -141,7 +141,8 @@ def extract_features(
 ) -> list[tuple[Tensor, Tensor]]:
     """Features ``(N, D)`` float32 and labels ``(N,)`` or targets ``(N, C)`` of each split.
 
-    Each rank runs its share of the images; every rank returns all of them, on the device if they fit there.
+    Each rank runs its share of the images; every rank returns all of them, on the device if all splits fit
+    there.
 
     Raises:
         ValueError: a feature that is not finite, or a tensor of the backbone that moved.
@@ -155,6 +156,8 @@ def extract_features(
             raise ValueError(f"{backbone.path}: features of {split.split_dir} hold NaN or infinity")
         results.append((features, labels_of(split).to(features.device)))
     assert_frozen(encoder.resnet, backbone.state)
+    if any(features.device.type == "cpu" for features, _ in results):  # as what is learnt there
+        results = [(features.cpu(), labels.cpu()) for features, labels in results]
     return results
 
 
@@ -193,7 +196,7 @@ def predict(
             rows = model(inputs.to(device, non_blocking=True)).float()
         if number == 1:
             num_ranks = 1 if world is None else world.size
-            keep_on = _place_for(rows.nbytes * len(batches) * num_ranks, device)
+            keep_on = _place_for(rows.nbytes * len(batches) * num_ranks, device, world)
         outputs.append(rows.to(keep_on))
         labels.append(batch_labels.to(keep_on))
         now = time.monotonic()
@@ -204,11 +207,15 @@ def predict(
     return torch.cat(outputs), torch.cat(labels)
 
 
-def _place_for(num_bytes: int, device: torch.device) -> torch.device:
-    """The device, or the CPU where outputs of this size would crowd it; joining them takes it twice."""
-    if device.type != "cuda" or 4 * num_bytes <= torch.cuda.mem_get_info()[0]:
+def _place_for(num_bytes: int, device: torch.device, world: World | None = None) -> torch.device:
+    """The device, or the CPU where outputs of this size would crowd it; joining them takes it twice.
+
+    One answer for all ranks: outputs on a GPU here and in memory there could not be gathered.
+    """
+    if device.type != "cuda":
         return device
-    return torch.device("cpu")
+    crowded = torch.tensor(float(4 * num_bytes > torch.cuda.mem_get_info(device.index)[0]))
+    return torch.device("cpu") if sum_over_ranks(crowded, world or World()) > 0 else device
 
 
 def assert_frozen(model: nn.Module, state: Mapping[str, Tensor]) -> None:

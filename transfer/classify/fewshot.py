@@ -74,7 +74,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     place = {index: row for row, index in enumerate(kept)}
     values = []
     for indices in drawn:
-        shots = torch.tensor([place[index] for index in indices], device=device)
+        shots = torch.tensor([place[index] for index in indices], device=features.device)
         l2 = 1.0 / len(indices) if config.l2 is None else config.l2
         # In float64: few images do not average the rounding of float32 products away.
         weight, bias = fit_logistic(features[shots].double(), labels[shots], l2, len(train.classes))
