@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from classify_images import write_digits
 
@@ -99,3 +103,53 @@ def test_archive_that_reaches_outside_leaves_nothing(
     with pytest.raises(ValueError, match="refused member"):
         extract_once(archive, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.gz"]
+
+
+def cut_off(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def without_sum(content: bytes) -> bytes:
+    return content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]
+
+
+def with_bad_header(content: bytes) -> bytes:
+    tar = bytearray(gzip.decompress(content))
+    tar[2 * (512 + 1024) + 148] ^= 1  # the third header's own sum
+    return gzip.compress(bytes(tar))
+
+
+def without_content(_: bytes) -> bytes:
+    return b"<html>404 Not Found</html>"
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (cut_off, "end-of-stream"),
+        (without_sum, "CRC check failed"),
+        (with_bad_header, "bad header at byte 3072"),
+        (without_content, "not a gzip file"),
+    ],
+)
+def test_damaged_archive_is_named_and_leaves_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes], reason: str
+) -> None:
+    content = np.random.default_rng(0).bytes(700)
+    archive = pack(tmp_path / "set.tar.gz", *((f"train/a/{i}.png", content, "") for i in range(5)))
+    extract_once(archive, tmp_path / "sound")
+    assert len(list((tmp_path / "sound").rglob("*.png"))) == 5
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(
+        ValueError, match=rf"set.tar.gz: not an archive, or a damaged one .*{reason}.*; get it"
+    ):
+        extract_once(archive, tmp_path / "set")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.tar.gz", "sound"]
+
+
+def test_folder_that_another_machine_unpacks_into_is_left_alone(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "set.tar.gz", ("train/a/0.png", b"a", ""))
+    others = tmp_path / f".set.{os.getpid()}"  # of the same process number
+    others.mkdir()
+    extract_once(archive, tmp_path / "set")
+    assert others.is_dir()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tarfile
+import zlib
+from gzip import BadGzipFile
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
 from transfer.backbone.checkpoint import file_sha256
@@ -17,8 +21,9 @@ def extract_once(archive: Path, target_dir: Path) -> None:
 
     Raises:
         FileNotFoundError: no such archive; it is read each time, to know that the folder came from it.
-        ValueError: a member that is no plain file or folder, or that would land outside
-            ``target_dir``; or a ``target_dir`` that was not unpacked from this archive.
+        ValueError: no archive, or one that is cut off or damaged; a member that is no plain file or folder,
+            or that would land outside ``target_dir``; or a ``target_dir`` that was not unpacked from this
+            archive.
     """
     if not archive.is_file():
         raise FileNotFoundError(f"{archive}: no such archive; set archive, or archive='' and data_dir")
@@ -27,12 +32,11 @@ def extract_once(archive: Path, target_dir: Path) -> None:
         _check_unpacked(archive, digest, target_dir)
         return
     target_dir.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target_dir.with_name(f".{target_dir.name}.{os.getpid()}")
+    # Machines that share a disk may have equal process numbers.
+    temporary = target_dir.with_name(f".{target_dir.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary.mkdir()
     try:
-        temporary.mkdir()
-        with tarfile.open(archive) as members:
-            for member in members:
-                _extract_member(members, member, temporary, archive)
+        _extract_all(archive, temporary)
         (temporary / ARCHIVE_MARK).write_text(digest + "\n")
         try:
             temporary.rename(target_dir)
@@ -52,6 +56,28 @@ def _check_unpacked(archive: Path, digest: str, target_dir: Path) -> None:
             f"{target_dir}: exists, but was not unpacked from {archive} (expected {digest[:12]} in "
             f"{ARCHIVE_MARK}, found {found[:12]}); remove the folder, or set archive='' to use it as it is"
         )
+
+
+def _extract_all(archive: Path, folder: Path) -> None:
+    try:
+        with tarfile.open(archive) as members:
+            for member in members:
+                _extract_member(members, member, folder, archive)
+            _check_end(members)
+    except (tarfile.TarError, EOFError, BadGzipFile, zlib.error, LZMAError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{archive}: not an archive, or a damaged one ({reason}); get it again") from error
+
+
+def _check_end(members: tarfile.TarFile) -> None:
+    """A header that tarfile cannot read ends its members as an end does; read on, which checks gzip's sum."""
+    stream = members.fileobj
+    assert stream is not None  # it is open
+    stream.seek(members.offset)
+    if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        raise tarfile.ReadError(f"bad header at byte {members.offset}")
+    while stream.read(1 << 20):
+        pass
 
 
 def _extract_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
