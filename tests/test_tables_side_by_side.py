@@ -153,6 +153,17 @@ def test_a_failed_backbone_leaves_no_mean_and_fewer_backbones_are_marked() -> No
     assert "‡: fewer backbones than other lines of the column." in text
 
 
+def test_one_backbone_is_not_compared_with_a_sample_of_others() -> None:
+    mec, random = of_backbones()[:3], of_backbones()[3:]
+    alone = [cifar("random", "linear", "moco-linear-cifar10", 40.0 + seed, seed) for seed in (0, 1, 2)]
+    for other, said in ((random, True), (random[:1], False), (alone, False)):
+        cells = pool_backbones(to_cells([], [*mec, *other]), stands_here)
+        (table,) = [table for table in build_tables(cells, ()) if table.sections]
+        text = to_markdown(table)
+        assert "61.0 ± 1.0" in text
+        assert ("MEC minus Random init." in text) == said
+
+
 def test_backbones_that_are_no_sample_stay_apart() -> None:
     other = [
         *of_backbones(),

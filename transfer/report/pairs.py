@@ -62,9 +62,11 @@ def compare_cells(first: Cell, second: Cell) -> Comparison | None:
        other values;
     4. classification accuracies of known n: Wilson intervals, unpaired.
 
-    Seeds that change nothing (kNN) leave no noise to see between seeds, so 3 or 4 decide there.
+    Seeds that change nothing (kNN) leave no noise to see between seeds, so 3 or 4 decide there. The mean of
+    several backbones is compared with that of several others only: what one backbone or its seeds give says
+    nothing about the spread between trainings.
     """
-    if first.value is None or second.value is None:
+    if first.value is None or second.value is None or first.over != second.over:
         return None
     common = sorted(first.by_seed.keys() & second.by_seed.keys())
     if len(common) > 1:
