@@ -83,6 +83,7 @@ def test_chosen_head_is_the_one_that_trains_alone_on_the_rest(
     [chosen] = [line for line in selection_file(tmp_path / "sweep") if line["chosen"] == "yes"]
     rest, held = split_holdout(read_split(data_dir, "train"), 18, 0)
     assert not set(rest.names) & set(held.names)
+    assert (tmp_path / "sweep" / "holdout.txt").read_text().split() == list(held.names)
     small = tmp_path / "rest"
     for name in rest.names:
         (small / "train" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """A task's run folder: what an interrupted run may go on from, and which of several processes writes.
 
-``results.csv`` is complete or absent. Checkpoints (``*.pt``) and the record of a search belong to one
-backbone, configuration, seed and code, whose digest is in ``resume.txt``; another run removes them first.
+``results.csv`` is complete or absent. Checkpoints and what else a classification task leaves belong to one
+backbone, configuration, seed and code, whose digest is in ``resume.txt``; another run removes them first, by
+name: the folder may hold other things, a pre-training's checkpoints among them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from transfer.tasks import TASKS
 
 KEY_NAME = "key.txt"  # written last: what the rows beside it are the result of
 STAMP_NAME = "resume.txt"  # what the checkpoints beside it are of
+CHECKPOINTS = ("linear.pt", "point-*.pt", "final.pt")
+RECORDS = ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv")
 GRACE_S = 30.0  # for the first process to report what made all of them fail
 
 
@@ -52,7 +55,7 @@ def prepare_folder(out: Path, name: str, key: str) -> None:
     digest = f"{key} torch {torch.__version__}"
     if not stamp.exists() or stamp.read_text().strip() != digest:
         remove_checkpoints(out, name)
-        for pattern in ("selection*.csv", "predictions*.npz"):
+        for pattern in RECORDS:
             _remove(out, pattern)
         stamp.write_text(digest + "\n")
 
@@ -61,8 +64,9 @@ def remove_checkpoints(out: Path, name: str) -> None:
     """Remove what only an interrupted run would need, also what a killed process was writing."""
     if TASKS[name].shared:
         (out / STAMP_NAME).unlink(missing_ok=True)  # first: without it the files below are nobody's
-        _remove(out, "*.pt")
-        _remove(out, ".*.pt.*")
+        for pattern in CHECKPOINTS:
+            _remove(out, pattern)
+            _remove(out, f".{pattern}.*")
 
 
 def _remove(out: Path, pattern: str) -> None:

@@ -36,6 +36,7 @@ from transfer.classify.scores import measure, value_of
 from transfer.classify.selection import SELECTION_NAME, choose, selection_of
 from transfer.data.batches import train_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
+from transfer.data.subsets import write_list
 from transfer.ranks import World, join
 from transfer.report.rows import Measurement
 
@@ -76,6 +77,8 @@ class Config(ImageSetConfig):
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     """The set's metrics of the validation images, after the last epoch and by the head that was chosen.
 
+    Held-out images that chose it are named in ``out/holdout.txt``.
+
     Raises:
         ValueError: settings that contradict each other, a loss that is not finite for any head, or a
             backbone tensor that moved.
@@ -88,6 +91,8 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     if selection == "best-val":
         num_held = round(config.holdout * len(train))
         splits["train"], splits["held"] = split_holdout(train, num_held, config.holdout_seed)
+        if world.first:
+            write_list(out / "holdout.txt", splits["held"].names)
     learn = learn_logistic if config.optimiser == "lbfgs" else learn_heads
     learned = learn(backbone, config, points, splits, out, world)
     chosen = 0

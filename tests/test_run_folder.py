@@ -1,0 +1,76 @@
+"""What a run removes from its folder before and after: its own files, and no other's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from classify_images import make_backbone, write_digits
+
+from transfer.__main__ import main
+from transfer.run_folder import prepare_folder, remove_checkpoints
+
+OWN = ("linear.pt", "point-0.pt", "point-12.pt", "final.pt", ".point-3.pt.4711", ".linear.pt.7")
+OTHERS = ("checkpoint_00000100-0123abcd.pt", "resnet50.pt", "mypoint-1.pt", "labels.csv", "notes.txt")
+
+
+def fill(out: Path) -> None:
+    out.mkdir(exist_ok=True)
+    for name in (*OWN, *OTHERS):
+        (out / name).write_text("x")
+
+
+def names(out: Path) -> set[str]:
+    return {path.name for path in out.iterdir()}
+
+
+def test_only_checkpoints_of_the_tasks_are_removed(tmp_path: Path) -> None:
+    fill(tmp_path)
+    prepare_folder(tmp_path, "linear", "a key")
+    assert names(tmp_path) == {*OTHERS, "resume.txt"}
+    fill(tmp_path)
+    prepare_folder(tmp_path, "linear", "a key")  # the same run goes on
+    assert names(tmp_path) == {*OWN, *OTHERS, "resume.txt"}
+    prepare_folder(tmp_path, "linear", "another key")
+    assert names(tmp_path) == {*OTHERS, "resume.txt"}
+    fill(tmp_path)
+    remove_checkpoints(tmp_path, "linear")
+    assert names(tmp_path) == set(OTHERS)
+
+
+SETTINGS = """
+dataset: digits
+data_dir: {data_dir}
+resize_size: 32
+image_size: 32
+batch_size: 16
+device: cpu
+"""
+TASKS = {
+    "sweep": ("linear", "protocol: linear-cached-sgd\naugment: false\noptimiser: sgd\nlrs: [0.1, 0.5]\n"
+              "epochs: 1\nholdout: 0.2\n", {"holdout.txt", "selection.csv", "predictions.npz"}),
+    "semisup": ("semisup", "protocol: semisup-ft\nlabel_fraction: 0.5\nepochs: 1\n",
+                {"labels.txt", "predictions.npz"}),
+    "fewshot": ("fewshot", "protocol: fewshot-5\ndraws: 2\n", {"draws.csv"}),
+    "knn": ("knn", "protocol: knn\nks: [3, 5]\n", {"predictions-knn-k3.npz", "predictions-knn-k5.npz"}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("left")
+    write_digits(made / "digits", 5, 2, num_classes=3)
+    make_backbone(made)
+    return made
+
+
+def test_what_a_task_leaves_is_that_of_the_last_run(folder: Path) -> None:
+    always = {"results.csv", "items.csv", "config.yaml"}
+    out = folder / "out"
+    for name in ("sweep", "semisup", "fewshot", "knn", "sweep"):
+        task, settings, left = TASKS[name]
+        path = folder / f"{name}.yaml"
+        path.write_text(SETTINGS.format(data_dir=folder / "digits") + settings)
+        command = [task, str(path), "--backbone", str(folder / "backbone.safetensors"), "--out", str(out)]
+        assert main(command) == 0
+        assert names(out) - always == left
