@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from classify_images import write_digits
+from numpy.typing import NDArray
 from PIL import Image
 
 from transfer.data.batches import train_batches
@@ -145,6 +148,45 @@ def test_cmyk_and_16_bit_images_are_counted_and_shown(
     red = np.asarray(decode(train.split_dir / "digit0" / "print0.jpg"))[0, 0]
     assert red[0] > 240
     assert red[1] < 80
+
+
+def write_deep_png(path: Path, pixels: NDArray[np.uint16]) -> None:
+    """16 bits a colour, ``(H, W, 3)``, which Pillow does not write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 2, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    with path.open("ab") as handle:
+        for kind, content in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+            check = zlib.crc32(kind + content)
+            handle.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check))
+
+
+def test_16_bit_colour_images_are_counted_and_lose_their_lower_bits(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (32, 32, 3)).astype(np.uint16)
+    path = data_dir / "val" / "digit1" / "deep.png"
+    write_deep_png(path, pixels)
+    with caplog.at_level(logging.WARNING):
+        read_splits(config_for(data_dir))
+    expected = f"1 images have 16 bits a colour, of which Pillow keeps the upper 8, such as {path}"
+    assert caplog.messages == [expected]
+    assert np.array_equal(np.asarray(decode(path)), pixels // 256)
+
+
+def test_every_format_is_known_before_threads_look(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format that one thread registers while another looks for it would be missed there."""
+    called: list[str] = []
+    for name in ("init", "open"):
+        real = getattr(Image, name)
+
+        def watched(*arguments: Any, name: str = name, real: Any = real) -> Any:
+            called.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(Image, name, watched)
+    read_splits(config_for(data_dir))
+    assert called[:2] == ["init", "open"]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA", "P"])

@@ -5,23 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 UNUSUAL = {  # read as RGB, but worth a word
     "CMYK": "are CMYK and are converted to RGB without their colour profile",
     "I;16": "have 16 bits of grey and are divided by 256",
+    "RGB;16": "have 16 bits a colour, of which Pillow keeps the upper 8",
 }
 
 
-def kind_of(image: Image.Image) -> str:
-    """The mode of an opened image; of its header, so nothing is decoded.
+def kind_of(image: ImageFile.ImageFile) -> str:
+    """The mode of an opened image, or a key of UNUSUAL; of its header, so nothing is decoded.
 
     Raises:
         ValueError: pixels of 32 bits, integer or float: what is white in them nobody wrote down.
     """
     if image.mode in ("I", "F"):
         raise ValueError(f"pixels of 32 bits ({image.mode}), whose white is unknown; save it with 8 or 16")
-    return "I;16" if image.mode.startswith("I;16") else image.mode
+    if image.mode.startswith("I;16"):
+        return "I;16"
+    # A part of an image is codec, extents, offset and arguments, which name how it is stored.
+    if image.format != "JPEG" and any(";16" in str(part[3]) for part in image.tile):
+        return "RGB;16"
+    return image.mode
 
 
 def decode(path: Path) -> Image.Image:

@@ -82,7 +82,7 @@ def _look(split: ImageSplit, others: Mapping[FileId, str]) -> _Found:
     found = _Found()
     if split.pixels is not None:
         return found
-    Image.preinit()  # before there are threads: it registers formats without a lock
+    Image.init()  # before there are threads: Pillow registers formats without a lock, some when first met
     chunks = [split.names[start : start + CHUNK] for start in range(0, len(split), CHUNK)]
     keep = not others
     start = shown = time.monotonic()
