@@ -13,7 +13,8 @@ from transfer.backbone.load import write_random
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
 from transfer.suite.backbones import contract_file, prepare_backbones
-from transfer.suite.plan import Suite, load_suite
+from transfer.suite.plan import Job, Suite, load_suite
+from transfer.suite.run import run_job
 
 ROOT = Path(__file__).resolve().parent.parent
 KNN, LINEAR = (ROOT / f"configs/classify/{name}_mini.yaml" for name in ("knn", "linear"))
@@ -139,3 +140,22 @@ def test_a_number_that_cannot_be_is_no_failure_of_its_job(
     assert rows["knn-k50"].startswith("not-run: ")
     assert main(command) == 0
     assert "done before" in capfd.readouterr().out
+
+
+def test_a_job_that_dies_after_its_rows_leaves_failed_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where one of them says not-run, which is no reason for a process to die."""
+    tiny = write_tiny_set(tmp_path / "set")
+    config = write_knn_config(tmp_path / "several.yaml", tiny, k=3)
+    text = config.read_text().replace("protocol: knn-k3", "protocol: knn").replace("k: 3\n", "ks: [3, 50]\n")
+    config.write_text(text)
+    write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
+    backbone = read_backbone(tmp_path / "given.safetensors")
+    (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os._exit, 9)\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    assert not run_job(Job("knn", config, backbone, 0, tmp_path / "out"))
+    assert "not-run" in (tmp_path / "out/console.txt").read_text()  # it had come to its end
+    reason = "failed: the process ended with status 9 and no reason given"
+    assert [row.status for row in read_rows(tmp_path / "out/results.csv")] == [reason] * 4
+    assert not (tmp_path / "out/key.txt").exists()
