@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_rows import MEC, of
 
-from transfer.report.aggregate import to_cells
+from transfer.report.aggregate import place_failures, to_cells
 from transfer.report.long_csv import to_csv
 from transfer.report.markdown import to_markdown
 from transfer.report.page import render_page
@@ -130,7 +130,7 @@ def test_backbones_of_one_recipe_are_one_line_with_their_spread() -> None:
     assert "±: sample standard deviation over 3 backbones of one recipe." in text
     # Welch: standard error sqrt(1/3 + 4/3) = 1.29, so 19 is far from 0; seeds are not paired
     assert "moco-linear-cifar10: MEC minus Random init. +19.0 [" in text
-    assert "(Welch t" in text
+    assert "(Welch t over 3 and 3 backbones" in text
     (line,) = [line for line in to_csv(table).splitlines() if ",mec," in line]
     assert "; ".join(f"{60 + i:x}" * 32 for i in range(3)) in line
     assert "t over 3 backbones" in line
@@ -151,6 +151,23 @@ def test_a_failed_backbone_leaves_no_mean_and_fewer_backbones_are_marked() -> No
     assert "failed: ValueError: no (1 of 3 backbones)" in text
     assert "*41.0 ± 1.4‡*" in text  # 40 and 42
     assert "‡: fewer backbones than other lines of the column." in text
+
+
+def test_a_failed_search_stands_where_it_would_have_chosen() -> None:
+    """It fails before it knows: of three backbones one gave nothing, and two are no mean of three."""
+    rows = of_backbones(selection="best-val")
+    rows[1] = replace(
+        rows[1], value=None, n=None, status="failed: ValueError: no", split="", selection="last"
+    )
+    cells = pool_backbones(to_cells([], rows), stands_here)
+    (table,) = [table for table in build_tables(cells, ()) if table.sections]
+    head, _, random, mec = lines(to_markdown(table))
+    assert head.endswith("| linear, MoCo (best-val) |")
+    assert "42.0 ± 2.0" in random
+    assert "failed: ValueError: no (1 of 3 backbones)" in mec
+    other = [replace(row, config_sha256="ef" * 32) if row.status == "ok" else row for row in rows]
+    failed = [row for row in place_failures(other) if row.status != "ok"]
+    assert [(row.split, row.selection) for row in failed] == [("test", "last")]  # nobody knows
 
 
 def test_one_backbone_is_not_compared_with_a_sample_of_others() -> None:

@@ -260,20 +260,25 @@ def to_cells(
 def place_failures(rows: Sequence[Row], known: Sequence[Row] = ()) -> list[Row]:
     """Give a failed row without split the splits that other runs of its task and protocol have.
 
-    A task that fails as a whole cannot know on which splits it would have reported. ``known`` are rows
-    from elsewhere that may tell.
+    A task that fails as a whole cannot know on which splits it would have reported, nor that its setting
+    would have been chosen: where other runs of its configuration were, it stands with them. ``known`` are
+    rows from elsewhere that may tell.
     """
     splits: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    selections: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for row in (*rows, *known):
         if row.split:
             splits[row.task, row.dataset, row.protocol, row.metric].add(row.split)
+            selections[row.task, row.dataset, row.protocol, row.config_sha256].add(row.selection)
     placed: list[Row] = []
     for row in rows:
         possible = sorted(splits[row.task, row.dataset, row.protocol, row.metric])
         if row.split or row.status == "ok" or not possible:
             placed.append(row)
-        else:
-            placed += [replace(row, split=split) for split in possible]
+            continue
+        chosen = selections[row.task, row.dataset, row.protocol, row.config_sha256]
+        selection = next(iter(chosen)) if len(chosen) == 1 else row.selection
+        placed += [replace(row, split=split, selection=selection) for split in possible]
     return placed
 
 

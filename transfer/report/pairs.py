@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from transfer.report.aggregate import Cell, Column, Line
@@ -74,7 +74,8 @@ def compare_cells(first: Cell, second: Cell) -> Comparison | None:
         if len({y - x for x, y in zip(a, b, strict=True)}) > 1:
             return paired_t(a, b)
     elif min(len(first.rows), len(second.rows)) > 1 and (first.std or second.std):
-        return welch_t(first.values, second.values)
+        found = welch_t(first.values, second.values)
+        return replace(found, test=found.test.replace("seeds", first.over))
     return _compare_items(first, second, common) or _compare_shares(first, second)
 
 
