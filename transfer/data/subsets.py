@@ -100,7 +100,9 @@ def read_names(path: Path) -> list[str]:
         ValueError: not a text file, or a name that occurs twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such list of labelled images")
+        raise FileNotFoundError(
+            f"{path}: no such list of labelled images; tools/prepare_data.py imagenet-lists gets the published ones"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
