@@ -101,7 +101,8 @@ def read_names(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such list of labelled images; tools/prepare_data.py imagenet-lists gets the published ones"
+            f"{path}: no such list of labelled images; tools/prepare_data.py imagenet-lists gets the "
+            "published ones"
         )
     try:
         text = path.read_text(encoding="utf-8")
