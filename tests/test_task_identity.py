@@ -56,6 +56,19 @@ def test_digest_leaves_out_how_a_machine_computes(tmp_path: Path) -> None:
     assert len({first, *map(linear, ("bf16=true", "batch_size=64", "epochs=3", "layers=[layer3]"))}) == 5
 
 
+def test_digest_follows_what_a_list_of_labels_holds_not_where_it_lies(tmp_path: Path) -> None:
+    digests = []
+    for name, text in (("a.txt", "x/1.png\n"), ("b.txt", "x/1.png\n"), ("c.txt", "x/2.png\n")):
+        (tmp_path / name).write_text(text)
+        config = load_config(
+            TASKS["semisup"],
+            Path("configs/classify/semisup_mini_10pct.yaml"),
+            [f"subset_list={tmp_path / name}"],
+        )
+        digests.append(config_sha256(identity(config)))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_failure_has_a_row_for_each_protocol_and_metric(tmp_path: Path) -> None:
     path = tmp_path / "knn.yaml"
     path.write_text("dataset: tiny\nprotocol: knn\ndata_dir: somewhere\nks: [10, 20]\n")

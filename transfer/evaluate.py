@@ -66,16 +66,20 @@ def identity(config: Any) -> dict[str, Any]:
 
     The folder of the real data is replaced by its variable's name, and every configuration file
     that this one names (a detectron2 YAML, an mmtrack file) is joined by a digest of its content,
-    files that it names in turn included. The seed is left out: seeds of one recipe are one recipe;
-    and so are :data:`MACHINE_KEYS`, and exceptions from the lint when there are none, which rows older
-    than that field lack.
+    files that it names in turn included; so is a list of labelled images, wherever it lies. The seed
+    is left out: seeds of one recipe are one recipe; and so are :data:`MACHINE_KEYS`, and exceptions
+    from the lint when there are none, which rows older than that field lack.
     """
     plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(plain, dict)  # a dataclass resolves to a mapping
     if not plain.get("allow"):
         plain.pop("allow", None)
     left_out = ("seed", *MACHINE_KEYS)
-    return {str(key): _portable(value) for key, value in plain.items() if key not in left_out}
+    decided = {str(key): _portable(value) for key, value in plain.items() if key not in left_out}
+    labels = Path(str(plain.get("subset_list", "")))
+    if labels.is_file():
+        decided["subset_list"] = hashlib.sha256(labels.read_bytes()).hexdigest()
+    return decided
 
 
 def _portable(value: Any) -> Any:
