@@ -195,8 +195,9 @@ def test_closing_ends_the_workers(config: Config) -> None:
         open_images(config), config, steps_per_epoch=4, first_step=0, last_step=400, world=World()
     )
     next(running)
+    assert children() - before
     running.close()
-    assert children() == before
+    assert not children() - before  # a process of an earlier test may end meanwhile
 
 
 @pytest.mark.parametrize("ending", ["raise RuntimeError('stopped')", "sys.exit(3)", "pass"])
