@@ -1,4 +1,4 @@
-"""What the classification tests share: a small image folder of real digits and a backbone file."""
+"""What the classification tests share: a small image folder of real digits, a backbone file, settings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ from sklearn.datasets import load_digits
 
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo, read_backbone, write_backbone
+from transfer.classify import linear
+
+SETTINGS = """
+dataset: digits
+data_dir: {data_dir}
+resize_size: 32
+image_size: 32
+batch_size: 16
+device: cpu
+"""  # of a configuration file, to which a test adds its task's own
 
 
 def write_digits(data_dir: Path, num_train: int, num_val: int, num_classes: int = 10) -> Path:
@@ -38,3 +48,22 @@ def make_backbone(folder: Path, pixel_order: str = "RGB") -> Backbone:
     path = folder / "backbone.safetensors"
     write_backbone(path, model.state_dict(), info)
     return read_backbone(path)
+
+
+def linear_config(data_dir: Path, **changes: object) -> linear.Config:
+    """A linear probe on cached features of the digits by SGD, with changes."""
+    settings: dict[str, object] = {
+        "dataset": "digits",
+        "protocol": "linear-cached-sgd",
+        "data_dir": str(data_dir),
+        "resize_size": 32,
+        "image_size": 32,
+        "batch_size": 32,
+        "augment": False,
+        "optimiser": "sgd",
+        "base_lr": 0.5,
+        "epochs": 30,
+        "device": "cpu",
+        **changes,
+    }
+    return linear.Config(**settings)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from classify_images import make_backbone, write_digits
+from classify_images import SETTINGS, make_backbone, write_digits
 from forkserver import ROOT
 from ranks import run_ranks
 from shared_run import run
@@ -120,14 +120,6 @@ def test_features_of_all_ranks_are_gathered_in_order(folder: Path) -> None:
         assert torch.equal(other_labels, labels)
 
 
-COMMON = """
-dataset: digits
-data_dir: {data_dir}
-resize_size: 32
-image_size: 32
-batch_size: 16
-device: cpu
-"""
 TASKS = {
     "augmented": ("linear", "protocol: linear-sgd\naugment: true\noptimiser: sgd\nbase_lr: 2.0\nepochs: 2\n"
                   "layers: [avgpool, avgpool+layer3]\nlrs: [1.0, 4.0]\nholdout: 0.2\n"),
@@ -142,7 +134,7 @@ TASKS = {
 def command(folder: Path, name: str) -> list[str]:
     task, settings = TASKS[name]
     path = folder / f"{name}.yaml"
-    path.write_text(COMMON.format(data_dir=folder / "digits") + settings)
+    path.write_text(SETTINGS.format(data_dir=folder / "digits") + settings)
     return [task, str(path), "--backbone", str(folder / "backbone.safetensors"), "--out", str(folder / name)]
 
 

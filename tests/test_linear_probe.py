@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from classify_images import make_backbone, write_digits
+from classify_images import linear_config, make_backbone, write_digits
 
 from transfer.backbone.contract import Backbone
 from transfer.classify import linear
@@ -30,30 +30,12 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return make_backbone(tmp_path_factory.mktemp("backbone"))
 
 
-def config_for(data_dir: Path, **changes: object) -> linear.Config:
-    settings: dict[str, object] = {
-        "dataset": "digits",
-        "protocol": "linear-cached-sgd",
-        "data_dir": str(data_dir),
-        "resize_size": 32,
-        "image_size": 32,
-        "batch_size": 32,
-        "augment": False,
-        "optimiser": "sgd",
-        "base_lr": 0.5,
-        "epochs": 30,
-        "device": "cpu",
-        **changes,
-    }
-    return linear.Config(**settings)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("frozen", [True, False])
 def test_training_the_head_moves_no_backbone_tensor(data_dir: Path, backbone: Backbone, frozen: bool) -> None:
     encoder = build_encoder(backbone, CPU)
     head = build_head(512, 10, feature_norm=True)
     before = head[1].weight.detach().clone()
-    config = config_for(data_dir)
+    config = linear_config(data_dir)
     model = Classifier(encoder, head, frozen=frozen)
     optimiser = build_optimiser([{"params": list(head.parameters()), "lr": 0.1}], "sgd", 0.9, 0.0)
     fit(model, train_batches(read_split(data_dir, "train"), config, 0.5), optimiser, [1.0], CPU)
@@ -78,7 +60,7 @@ def test_run_learns_digits(
     base_lr: float,
     epochs: int,
 ) -> None:
-    config = config_for(
+    config = linear_config(
         data_dir,
         augment=augment,
         optimiser=optimiser,
@@ -97,7 +79,7 @@ def test_run_learns_digits(
 
 def test_run_repeats_exactly_with_the_same_seed(data_dir: Path, backbone: Backbone, tmp_path: Path) -> None:
     def rows(seed: int, out: str) -> list[Measurement]:
-        config = config_for(data_dir, augment=True, epochs=1, seed=seed)
+        config = linear_config(data_dir, augment=True, epochs=1, seed=seed)
         return list(linear.run(backbone, config, tmp_path / out))
 
     first = rows(0, "a")
@@ -109,7 +91,7 @@ def test_run_repeats_exactly_with_the_same_seed(data_dir: Path, backbone: Backbo
 def test_diverged_loss_is_an_error_that_names_the_learning_rate(
     data_dir: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    config = config_for(data_dir, base_lr=1e38, feature_norm=False)
+    config = linear_config(data_dir, base_lr=1e38, feature_norm=False)
     with pytest.raises(ValueError, match="lower them"):
         list(linear.run(backbone, config, tmp_path))
 

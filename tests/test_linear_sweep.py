@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from classify_images import make_backbone, write_digits
+from classify_images import linear_config, make_backbone, write_digits
 from torch import Tensor
 
 from transfer.backbone.contract import Backbone
@@ -29,21 +29,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
 
 
 def config_for(data_dir: Path, **changes: object) -> linear.Config:
-    settings: dict[str, object] = {
-        "dataset": "digits",
-        "protocol": "linear-cached-sgd",
-        "data_dir": str(data_dir),
-        "resize_size": 32,
-        "image_size": 32,
-        "batch_size": 32,
-        "augment": False,
-        "optimiser": "sgd",
-        "base_lr": 0.5,
-        "epochs": 10,
-        "device": "cpu",
-        **changes,
-    }
-    return linear.Config(**settings)  # type: ignore[arg-type]
+    return linear_config(data_dir, **{"epochs": 10, **changes})
 
 
 def selection_file(out: Path) -> list[dict[str, str]]:

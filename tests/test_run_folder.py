@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from classify_images import make_backbone, write_digits
+from classify_images import SETTINGS, make_backbone, write_digits
 
 from transfer.__main__ import main
 from transfer.run_folder import prepare_folder, remove_checkpoints
@@ -38,14 +38,6 @@ def test_only_checkpoints_of_the_tasks_are_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == set(OTHERS)
 
 
-SETTINGS = """
-dataset: digits
-data_dir: {data_dir}
-resize_size: 32
-image_size: 32
-batch_size: 16
-device: cpu
-"""
 TASKS = {
     "sweep": ("linear", "protocol: linear-cached-sgd\naugment: false\noptimiser: sgd\nlrs: [0.1, 0.5]\n"
               "epochs: 1\nholdout: 0.2\n", {"holdout.txt", "selection.csv", "predictions.npz"}),
