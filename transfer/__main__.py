@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row in rows:
         shown = row.status if row.value is None else f"{row.value:.2f}"
         print(f"{row.method} {row.task} {row.dataset} {row.split} {row.metric}: {shown}")
-    return 1 if any(row.status.startswith("failed: ") for row in rows) else 0
+    return 1 if any(row.failed for row in rows) else 0
 
 
 if __name__ == "__main__":

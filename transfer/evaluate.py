@@ -170,7 +170,7 @@ def _run_and_write(
             return rows
     write_items(items_path(results), numbers)
     write_rows(results, rows)
-    if not any(row.status.startswith("failed: ") for row in rows):
+    if not any(row.failed for row in rows):
         remove_checkpoints(out, name)
     return rows
 

@@ -66,7 +66,8 @@ REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number witho
 MEASURED = ("backbone_sha256", "config_sha256", "code_version")  # what every measured number has
 SELECTIONS = ("last", "best-val", "best-test", "unknown")
 REPORTED = ("own", "quoted", "unknown")  # of a published number; a measured one has ""
-STATUS_BEGINNINGS = ("failed: ", "not-run: ")
+FAILED = "failed: "  # how the status of a task that broke begins; the reason follows
+STATUS_BEGINNINGS = (FAILED, "not-run: ")
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ class Row:
     def published(self) -> bool:
         """Whether a paper or page says so; else this repository measured it."""
         return self.reported != ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task broke; one that was not run, and says why, did not."""
+        return self.status.startswith(FAILED)
 
     def __post_init__(self) -> None:
         empty = [name for name in REQUIRED if not getattr(self, name)]

@@ -105,4 +105,4 @@ def is_done(job: Job) -> bool:
     key_path, results = job.out / KEY_NAME, job.out / "results.csv"
     if not (key_path.exists() and results.exists()) or key_path.read_text().strip() != job.key:
         return False
-    return not any(row.status.startswith("failed: ") for row in read_rows(results))
+    return not any(row.failed for row in read_rows(results))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from transfer.evaluate import failures, load_config, to_rows
 from transfer.report.items import items_path
-from transfer.report.rows import Row, read_rows, write_rows
+from transfer.report.rows import read_rows, write_rows
 from transfer.run_folder import KEY_NAME
 from transfer.suite.plan import Job, is_done
 from transfer.tasks import TASKS
@@ -53,7 +53,7 @@ def run_job(job: Job) -> bool:
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    if code != 0 and not (results.exists() and any(_failed(row) for row in read_rows(results))):
+    if code != 0 and not (results.exists() and any(row.failed for row in read_rows(results))):
         config = load_config(TASKS[job.task], job.config_path, [f"seed={job.seed}"])
         measurements = failures(job.task, config, f"the process ended with status {code} and no reason given")
         command_line = shlex.join(["python", "-m", "transfer", *arguments])
@@ -65,7 +65,3 @@ def run_job(job: Job) -> bool:
         temporary.write_text(key + "\n")
         temporary.replace(key_path)
     return code == 0
-
-
-def _failed(row: Row) -> bool:
-    return row.status.startswith("failed: ")
