@@ -10,8 +10,8 @@ import pytest
 from ranks import run_ranks
 
 from pretrain.collective import World as AnyWorld
-from transfer.classify.selection import choose, selection_of
 from transfer.ranks import World
+from transfer.selection import choose, selection_of
 
 POINTS = [{"lr": 0.1, "epochs": 3}, {"lr": 0.01, "epochs": 3}, {"lr": 1.0, "epochs": 3}]
 

@@ -22,11 +22,11 @@ from transfer.classify.features import choose_device
 from transfer.classify.finetuning import Recipe, score_after_tuning, tune_and_choose
 from transfer.classify.holdout import split_holdout
 from transfer.classify.scores import measure
-from transfer.classify.selection import Settings, selection_of
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import write_list
 from transfer.ranks import join
 from transfer.report.rows import Measurement
+from transfer.selection import Settings, selection_of
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from transfer.backbone.contract import Backbone
 from transfer.classify.features import build_encoder, choose_device, predict_split
 from transfer.classify.loop import Classifier, Diverged, TrainBatches, build_head, build_optimiser, fit
 from transfer.classify.scores import value_of
-from transfer.classify.selection import SELECTION_NAME, Settings, choose
 from transfer.data.batches import train_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit
 from transfer.ranks import World
+from transfer.selection import SELECTION_NAME, Settings, choose
 
 logger = logging.getLogger(__name__)
 # What one setting gives: (the setting, images to train on, images to score, checkpoint) -> scores (N, C).

@@ -33,12 +33,12 @@ from transfer.classify.holdout import split_holdout
 from transfer.classify.logistic import fit_logistic
 from transfer.classify.loop import Classifier, build_optimiser, fit, lr_factors
 from transfer.classify.scores import measure, value_of
-from transfer.classify.selection import SELECTION_NAME, choose, selection_of
 from transfer.data.batches import train_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import write_list
 from transfer.ranks import World, join
 from transfer.report.rows import Measurement
+from transfer.selection import SELECTION_NAME, choose, selection_of
 
 Point = dict[str, float | str]  # of a grid: its columns in selection.csv
 NORM_EPS = 1e-6  # as MEC's batch normalisation before the classifier has it

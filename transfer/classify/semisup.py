@@ -25,11 +25,11 @@ from transfer.classify.finetuning import Recipe, score_after_tuning, tune_and_ch
 from transfer.classify.holdout import draw_holdout, split_holdout
 from transfer.classify.loop import lr_factors
 from transfer.classify.scores import measure
-from transfer.classify.selection import Settings, selection_of
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import read_list, stratified_subset, write_list
 from transfer.ranks import join
 from transfer.report.rows import Measurement
+from transfer.selection import Settings, selection_of
 
 logger = logging.getLogger(__name__)
 
