@@ -49,6 +49,7 @@ NAMES: dict[str, Name] = {
     "precise-bn": Name(WARNING, "trained batch norms get their statistics recomputed before evaluation"),
     "learning-rate": Name(WARNING, "learning rate and batch are not in the published ratio (linear scaling)"),
     "schedule": Name(WARNING, "length, decay or warm-up differ from the published schedule at this batch"),
+    "accumulated-norm": Name(ERROR, "trained batch norms see one pass of the batch, not the batch"),
 }
 
 
