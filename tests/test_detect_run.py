@@ -11,8 +11,8 @@ from detect_scene import CHECKOUT, DETECTRON2, NUM_IMAGES, make_backbone, rename
 
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_detectron2
-from transfer.detect.data import Images
 from transfer.detect.score import METRICS
+from transfer.detect.sets import SetFiles
 from transfer.detect.task import Config, measure, run
 
 pytestmark = DETECTRON2
@@ -39,8 +39,8 @@ def a_config(root: Path) -> Config:
         dataset="scene",
         protocol="two iterations",
         detectron2_path=str(root / "detector.yaml"),
-        train=Images(str(root / "train.json"), str(root / "train")),
-        val=Images(str(root / "val.json"), str(root / "val")),
+        train=SetFiles(str(root / "train.json"), str(root / "train")),
+        val=SetFiles(str(root / "val.json"), str(root / "val")),
         evaluate_train=True,
         iterations=2,
         images_per_batch=2,

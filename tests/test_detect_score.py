@@ -11,8 +11,8 @@ import torch
 from detect_scene import DETECTRON2, NUM_IMAGES, OBJECTS, SIDE, write_set
 from torch import nn
 
-from transfer.detect.data import Images, Registered, register
 from transfer.detect.score import METRICS, evaluate, percentages
+from transfer.detect.sets import Registered, SetFiles, register
 
 pytestmark = DETECTRON2
 NOT_A_NUMBER = {task: dict.fromkeys(("AP", "AP50", "AP75"), math.nan) for task in ("bbox", "segm")}
@@ -42,7 +42,7 @@ class Fixed(nn.Module):
 @pytest.fixture
 def scene(tmp_path: Path) -> Registered:
     write_set(tmp_path, "val")
-    return register("scene", "val", Images(str(tmp_path / "val.json"), str(tmp_path / "val")))
+    return register("scene", "val", SetFiles(str(tmp_path / "val.json"), str(tmp_path / "val")))
 
 
 def score(objects: list[tuple[int, int, int, int, int]], scene: Registered, out: Path) -> dict[str, float]:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
 from transfer.backbone.contract import BackboneInfo
-from transfer.detect.data import Images, Registered, register
+from transfer.detect.sets import Registered, SetFiles, register
 from transfer.detect.settings import Config, resolve
 
 pytestmark = DETECTRON2
@@ -100,7 +100,7 @@ def test_an_absent_detector_and_a_warmup_without_end_are_refused(tmp_path: Path)
 
 def test_a_set_is_counted_and_its_faults_are_named(tmp_path: Path) -> None:
     write_set(tmp_path, "train")
-    images = Images(str(tmp_path / "train.json"), str(tmp_path / "train"))
+    images = SetFiles(str(tmp_path / "train.json"), str(tmp_path / "train"))
     found = register("scene", "train", images)
     assert (found.num_images, found.num_objects, found.classes) == (4, 8, ("bright", "dark"))
     assert register("scene", "train", images) == found
@@ -111,7 +111,7 @@ def test_a_set_is_counted_and_its_faults_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="found nothing under"):
         register("scene", "train", images)
     with pytest.raises(FileNotFoundError, match="no such annotation file"):
-        register("scene", "val", Images(str(tmp_path / "val.json"), str(tmp_path)))
+        register("scene", "val", SetFiles(str(tmp_path / "val.json"), str(tmp_path)))
 
 
 def test_the_small_stem_is_refused_before_training(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sot_scene import FRAMEWORK_WARNINGS, write_sequence
 
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone
-from transfer.detect.data import Images, Registered
+from transfer.detect.sets import Registered, SetFiles
 from transfer.evaluate import load_config
 from transfer.findings import Weights, refuse
 from transfer.tasks import TASKS
@@ -34,7 +34,7 @@ def detection(folder: Path, detector: str, **fields: Any) -> Any:
 
     write_set(folder, "train")
     (folder / "detector.yaml").write_text(detector)
-    images = Images(str(folder / "train.json"), str(folder / "train"))
+    images = SetFiles(str(folder / "train.json"), str(folder / "train"))
     return Config(
         dataset="scene",
         protocol="test",

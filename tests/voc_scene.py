@@ -40,7 +40,8 @@ def write_voc_image(folder: Path, name: str, objects: list[tuple[str, int, int, 
     for label, xmin, ymin, xmax, ymax in objects:
         pixels[ymin - 1 : ymax, xmin - 1 : xmax] = BRIGHTNESS.get(label, 160)
         parts.append(
-            f"<object><name>{label}</name><difficult>0</difficult><bndbox><xmin>{xmin}</xmin>"
+            f"<object><name>{label}</name><pose>Frontal</pose><truncated>0</truncated>"
+            f"<difficult>0</difficult><bndbox><xmin>{xmin}</xmin>"
             f"<ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox></object>"
         )
     Image.fromarray(pixels).save(folder / "JPEGImages" / f"{name}.jpg", quality=95)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from transfer.detect.data import Registered
+from transfer.detect.sets import Registered
 
 METRICS: dict[str, tuple[str, str]] = {  # row's metric -> detectron2's task and name
     "box_ap": ("bbox", "AP"),

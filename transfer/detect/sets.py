@@ -19,7 +19,7 @@ VOC_YEARS = (2007, 2012)  # detectron2's evaluator: 11 points for 2007, the area
 
 @dataclass
 class SetFiles:
-    """Where a set lies: ``annotations_path`` and ``images_dir`` (COCO), or ``voc_dir`` and ``split`` (VOC)."""
+    """Where a set lies: ``annotations_path``, ``images_dir`` (COCO) or ``voc_dir``, ``split`` (VOC)."""
 
     annotations_path: str = ""  # COCO's JSON: boxes, polygon or RLE masks
     images_dir: str = ""

@@ -18,9 +18,9 @@ from torch import nn
 from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.backbone.targets import write_detectron2
 from transfer.detect.backbone import check_arrival
-from transfer.detect.data import register
 from transfer.detect.lint_yaml import find
 from transfer.detect.score import evaluate
+from transfer.detect.sets import register
 from transfer.detect.settings import Config, resolve
 from transfer.findings import Weights, refuse
 from transfer.report.rows import Measurement
