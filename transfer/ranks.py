@@ -41,6 +41,13 @@ class World:
         return slice(start, start + sizes[self.rank])
 
 
+def choose_device(name: str) -> torch.device:
+    """``auto`` is the GPU when there is one; any other name is torch's."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
 def size_asked() -> int:
     """How many processes torchrun started: 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))

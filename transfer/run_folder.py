@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from transfer.ranks import World, join, size_asked, sum_over_ranks
+from transfer.ranks import World, choose_device, join, size_asked, sum_over_ranks
 from transfer.report.items import items_path
 from transfer.tasks import TASKS
 
@@ -38,8 +38,6 @@ def join_processes(name: str, config: Any) -> World:
             f"task {name} runs in one process, but torchrun started {size_asked()}; start it with python -m "
             f"transfer instead. Tasks that several processes share: {shared}"
         )
-    from transfer.classify.features import choose_device
-
     return join(choose_device(config.device))
 
 

@@ -17,7 +17,7 @@ from transfer.backbone.architecture import ARCHS, stage_features
 from transfer.backbone.contract import Backbone, BackboneInfo, build_resnet
 from transfer.data.batches import batch_slices, epoch_order, eval_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit
-from transfer.ranks import World, gather_rows, sum_over_ranks
+from transfer.ranks import World, choose_device, gather_rows, sum_over_ranks
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 10.0  # of progress
@@ -118,13 +118,6 @@ def layer_dims(arch: str, layers: Sequence[str]) -> dict[str, int]:
 def build_encoder(backbone: Backbone, device: torch.device, layers: Sequence[str] = ("avgpool",)) -> Encoder:
     """The backbone on a device, in eval mode."""
     return Encoder(build_resnet(backbone), backbone.info, layers).to(device).eval()
-
-
-def choose_device(name: str) -> torch.device:
-    """``auto`` is the GPU when there is one; any other name is torch's."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def labels_of(split: ImageSplit) -> Tensor:

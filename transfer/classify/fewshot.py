@@ -18,13 +18,13 @@ import torch
 from torch.nn import functional as F
 
 from transfer.backbone.contract import Backbone
-from transfer.classify.features import choose_device, extract_features
+from transfer.classify.features import extract_features
 from transfer.classify.logistic import fit_logistic
 from transfer.classify.neighbours import normalise_
 from transfer.classify.scores import check_metric, value_of
 from transfer.data.folders import ImageSetConfig, read_splits
 from transfer.data.subsets import images_per_class
-from transfer.ranks import join
+from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 
 logger = logging.getLogger(__name__)

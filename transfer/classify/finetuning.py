@@ -20,12 +20,12 @@ from torch.optim import Optimizer
 
 from transfer.backbone.architecture import FEATURE_DIMS
 from transfer.backbone.contract import Backbone
-from transfer.classify.features import build_encoder, choose_device, predict_split
+from transfer.classify.features import build_encoder, predict_split
 from transfer.classify.loop import Classifier, Diverged, TrainBatches, build_head, build_optimiser, fit
 from transfer.classify.scores import value_of
 from transfer.data.batches import train_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit
-from transfer.ranks import World
+from transfer.ranks import World, choose_device
 from transfer.selection import SELECTION_NAME, Settings, choose
 
 logger = logging.getLogger(__name__)

@@ -14,11 +14,11 @@ from pathlib import Path
 from torch import Tensor
 
 from transfer.backbone.contract import Backbone
-from transfer.classify.features import choose_device, extract_features
+from transfer.classify.features import extract_features
 from transfer.classify.neighbours import nearest, normalise_
 from transfer.classify.scores import measure, metric_names
 from transfer.data.folders import ImageSetConfig, read_splits
-from transfer.ranks import gather_rows, join
+from transfer.ranks import choose_device, gather_rows, join
 from transfer.report.rows import Measurement
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,6 @@ from transfer.classify.features import (
     FeatureBatches,
     assert_frozen,
     build_encoder,
-    choose_device,
     extract_features,
     layer_dims,
     predict_split,
@@ -36,7 +35,7 @@ from transfer.classify.scores import measure, value_of
 from transfer.data.batches import train_batches
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import write_list
-from transfer.ranks import World, join
+from transfer.ranks import World, choose_device, join
 from transfer.report.rows import Measurement
 from transfer.selection import SELECTION_NAME, choose, selection_of
 

@@ -20,14 +20,13 @@ from pathlib import Path
 from torch import Tensor
 
 from transfer.backbone.contract import Backbone
-from transfer.classify.features import choose_device
 from transfer.classify.finetuning import Recipe, score_after_tuning, tune_and_choose
 from transfer.classify.holdout import draw_holdout, split_holdout
 from transfer.classify.loop import lr_factors
 from transfer.classify.scores import measure
 from transfer.data.folders import ImageSetConfig, ImageSplit, read_splits
 from transfer.data.subsets import read_list, stratified_subset, write_list
-from transfer.ranks import join
+from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 from transfer.selection import Settings, selection_of
 
