@@ -79,8 +79,7 @@ def rescale(cfg: Any, images_per_batch: int) -> list[Change]:
     cfg.merge_from_list([part for change in changes for part in (change.setting, change.after)])
     for setting, norm in batch_norms(cfg):
         logger.warning(
-            "%s %s: its statistics are now of batches of %d images instead of %d; no learning rate makes up for "
-            "that",
+            "%s %s: its statistics are now of batches of %d images instead of %d; no rate makes up for that",
             *(setting, norm, images_per_batch, batch),
         )
     if cfg.TEST.PRECISE_BN.ENABLED:
