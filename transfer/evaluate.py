@@ -30,7 +30,13 @@ from transfer.run_folder import (
 )
 from transfer.tasks import TASKS, Task
 
-MACHINE_KEYS = ("num_workers", "device", "cache_images", "check_images")  # how a machine computes, not what
+# How a machine computes, not what.
+MACHINE_KEYS = (
+    *("num_workers", "device", "cache_images", "check_images"),
+    *("evaluator", "checkpoint_period"),
+)
+# Folders of real data; what lies below one of them is the same data on every machine.
+DATA_ROOTS = ("MEC_TRANSFER_DATA", "DETECTRON2_DATASETS")
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
@@ -54,7 +60,7 @@ def check_protocol(task: str, config: Any, path: Path) -> None:
     Raises:
         ValueError: the protocol has no line in the table of protocols, or is another task's.
     """
-    for protocol in (config.protocol, *getattr(config, "protocols", ())):
+    for protocol in (config.protocol, *protocols_of(task, config)):
         try:
             check_task(task, protocol)
         except ValueError as error:
@@ -64,7 +70,7 @@ def check_protocol(task: str, config: Any, path: Path) -> None:
 def identity(config: Any) -> dict[str, Any]:
     """What a configuration decides, as plain data that is the same on every machine.
 
-    The folder of the real data is replaced by its variable's name, and every configuration file
+    The folders of the real data are replaced by their variables' names, and every configuration file
     that this one names (a detectron2 YAML, an mmtrack file) is joined by a digest of its content,
     files that it names in turn included; so is a list of labelled images, wherever it lies. The seed
     is left out: seeds of one recipe are one recipe; and so are :data:`MACHINE_KEYS`, and exceptions
@@ -89,9 +95,10 @@ def _portable(value: Any) -> Any:
         return [_portable(entry) for entry in value]
     if not isinstance(value, str):
         return value
-    data_root = os.environ.get("MEC_TRANSFER_DATA")
-    if data_root and Path(value).is_relative_to(data_root):
-        return (Path("MEC_TRANSFER_DATA") / Path(value).relative_to(data_root)).as_posix()
+    for variable in DATA_ROOTS:
+        root = os.environ.get(variable)
+        if root and Path(value).is_relative_to(root):
+            return (Path(variable) / Path(value).relative_to(root)).as_posix()
     if value.startswith("configs/") and Path(value).is_file():
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _with_bases(Path(value))}
     return value
@@ -114,7 +121,7 @@ def _with_bases(path: Path) -> list[Path]:
 
 def run_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
     """Digest of all that decides a result: backbone, configuration, seed and code."""
-    code = provenance.code_sha256("backbone", "data", "ranks.py", TASKS[name].package)
+    code = provenance.code_sha256("backbone", "data", "ranks.py", "selection.py", TASKS[name].package)
     parts = [backbone.sha256, name, identity(config), seed, code]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -180,13 +187,26 @@ def failures(name: str, config: Any, reason: str) -> list[Measurement]:
     status = f"failed: {' '.join(reason.split())[:200]}"
     return [
         Measurement(config.dataset, "", protocol, TASKS[name].backend, metric, None, None, status=status)
-        for protocol in getattr(config, "protocols", (config.protocol,))
+        for protocol in protocols_of(name, config)
         for metric in metrics_of(name, config)
     ]
 
 
+def protocols_of(name: str, config: Any) -> tuple[str, ...]:
+    """The protocols of a task's rows; a detector's says what deviates from the one it is named by."""
+    if TASKS[name].package == "detect":
+        from transfer.detect.settings import protocol_of
+
+        return (protocol_of(config),)
+    return tuple(getattr(config, "protocols", (config.protocol,)))
+
+
 def metrics_of(name: str, config: Any) -> tuple[str, ...]:
-    """The metrics that a task gives, which those of image classification choose by their data set."""
+    """The metrics that a task gives, which those of images choose by their data set."""
+    if TASKS[name].package == "detect":
+        from transfer.detect import settings
+
+        return settings.metric_names(config)
     if "top5" not in TASKS[name].metrics:
         return TASKS[name].metrics
     from transfer.classify.scores import metric_names

@@ -1,8 +1,8 @@
 """A task's run folder: what an interrupted run may go on from, and which of several processes writes.
 
-``results.csv`` is complete or absent. Checkpoints and what else a classification task leaves belong to one
-backbone, configuration, seed and code, whose digest is in ``resume.txt``; another run removes them first, by
-name: the folder may hold other things, a pre-training's checkpoints among them.
+``results.csv`` is complete or absent. Checkpoints and what else a task leaves belong to one backbone,
+configuration, seed and code, whose digest is in ``resume.txt``; another run removes them first, by name: the
+folder may hold other things, a pre-training's checkpoints among them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,26 @@ from transfer.tasks import TASKS
 
 KEY_NAME = "key.txt"  # written last: what the rows beside it are the result of
 STAMP_NAME = "resume.txt"  # what the checkpoints beside it are of
-CHECKPOINTS = ("linear.pt", "point-*.pt", "final.pt")
-RECORDS = ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv")
+SEARCH = "search/lr-*"  # run folders of a detector's learning rates, inside its own
+PREDICTIONS = ("coco_instances_results.json", "per_image.csv", "per_class.csv", "set.json")
+# By package of the task: what only an interrupted run needs, and what a finished one leaves.
+CHECKPOINTS = {
+    "classify": ("linear.pt", "point-*.pt", "final.pt"),
+    "detect": tuple(
+        f"{place}{name}" for place in ("", f"{SEARCH}/") for name in ("model_[0-9]*.pth", "last_checkpoint")
+    )
+    + (f"{SEARCH}/model_final.pth",),
+}
+RECORDS = {
+    "classify": ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv"),
+    "detect": (
+        *("model_final.pth", "backbone.pkl", "detectron2.yaml", "rescale.csv", "selection.csv"),
+        *(f"{place}metrics.json" for place in ("", f"{SEARCH}/")),
+        *(f"{place}log.txt" for place in ("", f"{SEARCH}/")),
+        *(f"{place}events.out.tfevents.*" for place in ("", f"{SEARCH}/")),
+        *(f"{place}/{name}" for place in ("predictions_*", f"{SEARCH}/predictions") for name in PREDICTIONS),
+    ),
+}
 GRACE_S = 30.0  # for the first process to report what made all of them fail
 
 
@@ -53,7 +71,7 @@ def prepare_folder(out: Path, name: str, key: str) -> None:
     digest = f"{key} torch {torch.__version__}"
     if not stamp.exists() or stamp.read_text().strip() != digest:
         remove_checkpoints(out, name)
-        for pattern in RECORDS:
+        for pattern in RECORDS[TASKS[name].package]:
             _remove(out, pattern)
         stamp.write_text(digest + "\n")
 
@@ -62,9 +80,10 @@ def remove_checkpoints(out: Path, name: str) -> None:
     """Remove what only an interrupted run would need, also what a killed process was writing."""
     if TASKS[name].shared:
         (out / STAMP_NAME).unlink(missing_ok=True)  # first: without it the files below are nobody's
-        for pattern in CHECKPOINTS:
+        for pattern in CHECKPOINTS[TASKS[name].package]:
             _remove(out, pattern)
-            _remove(out, f".{pattern}.*")
+            folder, _, file = pattern.rpartition("/")
+            _remove(out, f"{folder}/.{file}.*" if folder else f".{file}.*")
 
 
 def _remove(out: Path, pattern: str) -> None:

@@ -25,7 +25,7 @@ class Task:
     @property
     def shared(self) -> bool:
         """Whether several processes (torchrun) can share one run."""
-        return self.package == "classify"
+        return self.package in ("classify", "detect")
 
 
 TASKS: dict[str, Task] = {
@@ -36,7 +36,10 @@ TASKS: dict[str, Task] = {
     "fewshot": Task("transfer.classify.fewshot", ("top1",), "torch"),
     "detect": Task(
         "transfer.detect.task",
-        ("box_ap", "box_ap50", "box_ap75", "mask_ap", "mask_ap50", "mask_ap75"),
+        (
+            *("box_ap", "box_ap50", "box_ap75", "box_ap_small", "box_ap_medium", "box_ap_large"),
+            *("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium", "mask_ap_large"),
+        ),
         "detectron2",
     ),
     "sot": Task("transfer.track.sot", ("success", "norm_precision", "precision"), "mmtrack"),
