@@ -24,10 +24,10 @@ PREDICTIONS = ("coco_instances_results.json", "per_image.csv", "per_class.csv", 
 # By package of the task: what only an interrupted run needs, and what a finished one leaves.
 CHECKPOINTS = {
     "classify": ("linear.pt", "point-*.pt", "final.pt"),
-    "detect": tuple(
-        f"{place}{name}" for place in ("", f"{SEARCH}/") for name in ("model_[0-9]*.pth", "last_checkpoint")
-    )
-    + (f"{SEARCH}/model_final.pth",),
+    "detect": (
+        *("model_[0-9]*.pth", "last_checkpoint"),
+        *(f"{SEARCH}/model_[0-9]*.pth", f"{SEARCH}/last_checkpoint", f"{SEARCH}/model_final.pth"),
+    ),
 }
 RECORDS = {
     "classify": ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv"),
