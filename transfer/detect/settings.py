@@ -18,6 +18,7 @@ from transfer.backbone.contract import BackboneInfo
 from transfer.detect.backbone import BOUND, bind
 from transfer.detect.sets import Registered, SetFiles
 from transfer.detect.yaml_values import flatten, read_values
+from transfer.ranks import choose_device
 
 # Keys that a run decides; neither a YAML nor `options` may set one.
 RUN_KEYS = {"MODEL.DEVICE": "device", "OUTPUT_DIR": "--out", "SEED": "seed"}
@@ -107,7 +108,6 @@ def resolve(
             not those of DATASETS or have other classes than one another or NUM_CLASSES, or a schedule that
             cannot be.
     """
-    import torch
     from detectron2.config import CfgNode, get_cfg
 
     from transfer.detect.heads import register_heads
@@ -130,8 +130,7 @@ def resolve(
         cfg.SOLVER.CHECKPOINT_PERIOD = config.checkpoint_period
     bind(cfg, info, weights_path)
     cfg.DATALOADER.NUM_WORKERS = config.num_workers
-    auto = "cuda" if torch.cuda.is_available() else "cpu"
-    cfg.MODEL.DEVICE = auto if config.device == "auto" else config.device
+    cfg.MODEL.DEVICE = str(choose_device(config.device))
     cfg.OUTPUT_DIR = str(out)
     cfg.SEED = config.seed
     _check_sets(cfg, sets, config.detectron2_path)
@@ -211,6 +210,11 @@ def _check_sets(cfg: Any, sets: Mapping[str, Registered], path: str) -> None:
 
 def _check_schedule(solver: Any, path: str) -> None:
     """A schedule that ends, with what happens in it happening before its end."""
+    if solver.REFERENCE_WORLD_SIZE:
+        raise ValueError(
+            f"{path}: SOLVER.REFERENCE_WORLD_SIZE: expected 0, found {solver.REFERENCE_WORLD_SIZE}; detectron2 would "
+            "rescale the schedule by the number of processes, and no row would say so; use images_per_batch"
+        )
     if solver.MAX_ITER < 1:
         raise ValueError(f"{path}: SOLVER.MAX_ITER: expected at least 1, found {solver.MAX_ITER}")
     if not 0 <= solver.WARMUP_ITERS < solver.MAX_ITER:
