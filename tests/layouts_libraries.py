@@ -174,6 +174,37 @@ def detectron2_trained_c4(folder: Path, arch: str) -> Path:
     return trained(model | rest, folder / "model_final.pth")
 
 
+def caffe2_name(key: str) -> str:
+    """torchvision's name in Detectron's Caffe2 nets, with norms as in detectron2's ImageNet models."""
+    place, leaf = key.rsplit(".", 1)
+    if place == "fc":
+        return {"weight": "fc1000_w", "bias": "fc1000_b"}[leaf]
+    norm = {"weight": "gamma", "bias": "beta"}.get(leaf, leaf)
+    if place in ("conv1", "bn1"):
+        return "conv1_w" if place == "conv1" else f"res_conv1_bn_{norm}"
+    block = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)", place)
+    assert block is not None, key
+    stage, index, kind, number = block.groups()
+    branch = "branch1" if kind == "downsample." else "branch2" + " abc"[int(number)]
+    is_norm = kind == "bn" or (kind == "downsample." and number == "1")
+    return f"res{int(stage) + 1}_{index}_{branch}_" + (f"bn_{norm}" if is_norm else "w")
+
+
+def caffe2_blobs(arch: str) -> dict[str, Any]:
+    """Arrays by blob, with the bias of the first convolution that Caffe's ResNet-50 has besides its norm."""
+    state = without_counters(classifier(arch).state_dict())
+    return {caffe2_name(key): value.numpy() for key, value in state.items()} | {
+        "conv1_b": torch.zeros(64).numpy()
+    }
+
+
+def caffe2(folder: Path, arch: str) -> Path:
+    path = folder / "R-50.pkl"
+    with path.open("wb") as file:
+        pickle.dump({"model": caffe2_blobs(arch), "__author__": "Caffe2", "matching_heuristics": True}, file)
+    return path
+
+
 def vissl(folder: Path, arch: str) -> Path:
     """SimCLR of VISSL: the trunk's blocks are named as torchvision's, the heads numbered."""
     trunk = tree(_feature_blocks=network(arch, ONLY))
@@ -234,6 +265,14 @@ FIXTURES: dict[str, Fixture] = {
         detectron2_trained_c4,
         {"": ONLY},
         "facebookresearch/moco:detection/train_net.py (Res5ROIHeadsExtraNorm) from a copy that cites it",
+    ),
+    "caffe2": Fixture(
+        caffe2,
+        {"": ONLY},
+        "installed detectron2: checkpoint/c2_model_loading.py, detection_checkpoint.py, catalog.py; "
+        "facebookresearch/detectron2 issues 1688 (its keys), 1134 and 5412 (shapes), 4108",
+        counters=False,
+        arch="resnet50-caffe",
     ),
     "vissl": Fixture(
         vissl,

@@ -31,13 +31,15 @@ class Fixture:
     ``write`` takes a folder and an arch and returns the file, named as that code base names it.
     ``branches`` maps each branch to the seed of its network, the one evaluated downstream first.
     ``evidence`` says where names and container were read. ``counters`` is False where the file holds
-    no ``num_batches_tracked``.
+    no ``num_batches_tracked``. ``arch`` is what reading calls its network, where files of this kind hold no
+    other; empty where they can hold any.
     """
 
     write: Callable[[Path, str], Path]
     branches: dict[str, int]
     evidence: str
     counters: bool = True
+    arch: str = ""
 
 
 @cache
@@ -65,9 +67,10 @@ def network(arch: str, seed: int, fc: nn.Module | None = None) -> nn.Module:
 def backbone_state(arch: str, seed: int) -> dict[str, Tensor]:
     """torchvision's names without ``fc``: what reading the branch with this seed must give.
 
-    An arch that ends in ``-w16`` gets the first quarter of each tensor's channels.
+    An arch that ends in ``-w16`` gets the first quarter of each tensor's channels, one that ends in
+    ``-caffe`` the same tensors as without.
     """
-    state = network(arch.removesuffix("-w16"), seed).state_dict()
+    state = network(arch.removesuffix("-w16").removesuffix("-caffe"), seed).state_dict()
     return (
         {key: first_quarter(value) for key, value in state.items()} if arch.endswith("-w16") else dict(state)
     )

@@ -57,6 +57,7 @@ CONTAINERS = {  # what lies at the top of the file, where that is not the tensor
     "byol-lightning": LIGHTNING,
     "timm": LIGHTWEIGHT | {"version", "args", "amp_scaler", "state_dict_ema", "metric", "saver"},
     "detectron2": {"model", "__author__", "matching_heuristics"},
+    "caffe2": {"model", "__author__", "matching_heuristics"},
     "detectron2-trained": DETECTRON2,
     "detectron2-trained-c4": DETECTRON2,
     "vissl": {
@@ -75,7 +76,7 @@ NAMED = {  # what a pickle names besides tensors, containers of the standard lib
         *("omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata", "typing.Any"),
     },
 }
-WITH_NUMPY = {"swav", "deepcluster-v2", "dino", "mmpretrain", "mmpretrain-byol", "detectron2"}
+WITH_NUMPY = {"swav", "deepcluster-v2", "dino", "mmpretrain", "mmpretrain-byol", "detectron2", "caffe2"}
 PLAIN = ("collections.", "torch.", "torch._utils.", "numpy.", "_codecs.", "builtins.", "__builtin__.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -26,6 +26,8 @@ class Arch:
         base: channels of the stem; the stages have one, two, four and eight times as many, bottlenecks four
             times these. Below 64 only in ours: a network that two CPU cores can pre-train.
         cifar_stem: a 3x3 stem of stride 1 and no max pooling (MEC App. B) instead of 7x7, stride 2.
+        stride_in_1x1: a bottleneck that halves the resolution does so in its first 1x1 convolution, as He et
+            al. 2015 and their Caffe models have it, and not in the 3x3 as torchvision. Shapes do not tell.
     """
 
     depth: int
@@ -35,6 +37,7 @@ class Arch:
     width: int = 64
     base: int = 64
     cifar_stem: bool = False
+    stride_in_1x1: bool = False
 
     @property
     def bottleneck(self) -> bool:
@@ -61,6 +64,8 @@ ARCHS: dict[str, Arch] = {
     "wide_resnet101_2": Arch(101, (3, 4, 23, 3), "wide_resnet101_2", width=128),
     "resnet18-cifar": Arch(18, (2, 2, 2, 2), "resnet18", cifar_stem=True),
     "resnet18-cifar-w16": Arch(18, (2, 2, 2, 2), "resnet18", width=16, base=16, cifar_stem=True),
+    "resnet50-caffe": Arch(50, (3, 4, 6, 3), "resnet50", stride_in_1x1=True),
+    "resnet101-caffe": Arch(101, (3, 4, 23, 3), "resnet101", stride_in_1x1=True),
 }
 FEATURE_DIMS = {name: arch.channels[-1] for name, arch in ARCHS.items()}
 
@@ -82,6 +87,9 @@ def empty_resnet(arch: str) -> nn.Module:
         model.conv1 = nn.Conv2d(3, shape.base, kernel_size=3, stride=1, padding=1, bias=False)
         nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")
         model.maxpool = nn.Identity()
+    if shape.stride_in_1x1:
+        for layer in (model.layer2, model.layer3, model.layer4):
+            layer[0].conv1.stride, layer[0].conv2.stride = layer[0].conv2.stride, layer[0].conv1.stride
     return model  # type: ignore[no-any-return]
 
 
@@ -121,6 +129,8 @@ def stage_features(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
 def infer_arch(state: dict[str, Tensor]) -> str:
     """The arch whose tensors these are, read from their names and shapes alone.
 
+    Of two that differ in the place of their stride only, it is torchvision's: see :func:`stride_in_1x1`.
+
     Raises:
         ValueError: not a ResNet, or one that is not in :data:`ARCHS`; says what was found.
     """
@@ -137,6 +147,8 @@ def infer_arch(state: dict[str, Tensor]) -> str:
     bottleneck = "layer1.0.conv3.weight" in state
     width, groups = conv.shape[1], conv.shape[0] // conv.shape[1]
     for name, arch in ARCHS.items():
+        if arch.stride_in_1x1:
+            continue
         kernel = 3 if arch.cifar_stem else 7
         shape = (arch.blocks, arch.bottleneck, arch.width, arch.groups, arch.base, kernel)
         if (blocks, bottleneck, width, groups, stem.shape[0], stem.shape[2]) == shape:
@@ -146,3 +158,16 @@ def infer_arch(state: dict[str, Tensor]) -> str:
         f"{groups} groups of {width} channels in the first stage and a stem of {tuple(stem.shape)}; "
         f"supported: {', '.join(ARCHS)}"
     )
+
+
+def stride_in_1x1(arch: str) -> str:
+    """The arch with the tensors of ``arch`` whose stride lies in the first 1x1 convolution.
+
+    Raises:
+        ValueError: none of :data:`ARCHS`.
+    """
+    for name, shape in ARCHS.items():
+        if shape == replace(ARCHS[arch], stride_in_1x1=True):
+            return name
+    known = ", ".join(name for name, shape in ARCHS.items() if shape.stride_in_1x1)
+    raise ValueError(f"{arch} with the stride in its 1x1 convolutions is not supported; supported: {known}")

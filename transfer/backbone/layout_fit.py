@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,11 @@ def fit_layout(tensors: dict[str, Tensor], others: Iterable[str], name: str, con
         if any(f"{container}{prefix}{layout.names['conv1.weight']}" in tensors for prefix in prefixes)
     )
     roles, rules = _roles(layout, container), inverse(layout.names)
-    unaccounted = tuple(key for key in tensors if not _accounted(key, roles, rules, container))
+    unaccounted = tuple(
+        key
+        for key in tensors
+        if not _accounted(key, roles, rules, container) and not _without(key, layout, container)
+    )
     paths = [*tensors, *others]
     lacking = tuple(
         mark for mark in layout.marks if not any(key.startswith(_absolute(mark, container)) for key in paths)
@@ -120,7 +125,7 @@ def extract(tensors: dict[str, Tensor], layout: Layout, container: str, branch: 
     state: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         prefix = _longest(key, roles)
-        if prefix is None or roles[prefix] != branch:
+        if prefix is None or roles[prefix] != branch or _without(key, layout, container):
             continue
         new = rename_key(key[len(prefix) :], rules) or key
         if new in state:
@@ -155,6 +160,11 @@ def _accounted(key: str, roles: dict[str, str | None], rules: dict[str, str], co
     if prefix is None:
         return False
     return prefix != container or roles[prefix] is None or rename_key(key[len(prefix) :], rules) is not None
+
+
+def _without(key: str, layout: Layout, container: str) -> bool:
+    """Whether the layout knows a tensor by its whole name, and that it is no backbone's."""
+    return key.startswith(container) and bool(re.fullmatch(layout.without, key[len(container) :]))
 
 
 def _absolute(prefix: str, container: str) -> tuple[str, ...]:

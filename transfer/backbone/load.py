@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from transfer import __version__
-from transfer.backbone.architecture import ARCHS, empty_resnet, expected_shapes, infer_arch
+from transfer.backbone.architecture import ARCHS, empty_resnet, expected_shapes, infer_arch, stride_in_1x1
 from transfer.backbone.checkpoint import Checkpoint, read_checkpoint
 from transfer.backbone.contract import (
     REQUIRED,
@@ -70,6 +70,7 @@ def load_source(
         if not any(key.startswith(prefix) for key in tensors):
             raise ValueError(f"{path}: --ignore {prefix} names no tensor; first keys: {first_keys(tensors)}")
         tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
+    check_unfolded(path, tensors)
     fit = choose(path, tensors, [*checkpoint.values, *checkpoint.containers], source, branch)
     layout = LAYOUTS[fit.name]
     chosen = branch if branch is not None else next(iter(layout.branches))
@@ -83,12 +84,12 @@ def load_source(
         taken = extract(tensors, layout, fit.container, chosen)
         state, changes = normalise(from_sot(taken))
         arch = infer_arch(state)
+        arch = stride_in_1x1(arch) if layout.stride_in_1x1 else find_claim(checkpoint, arch)
         if not any(key.endswith(COUNTER) for key in state):
             counters, note = find_counters(checkpoint, arch)
             state, changes = state | counters, changes + note
         check_state(state, arch)
         check_trained(state)
-        check_claim(checkpoint, arch)
         if ARCHS[arch].cifar_stem and not layout.cifar_stem:
             raise ValueError(
                 f"{fit.name} pads its 3x3 stem by 2 pixels; {arch} pads by 1, so equal weights compute other "
@@ -107,6 +108,7 @@ def load_source(
         source_sha256=checkpoint.sha256,
         tool_version=__version__,
         layout=fit.name,
+        **layout.pixels,
     )
     info = replace(info, **find_provenance(checkpoint))
     try:
@@ -194,16 +196,38 @@ def check_trained(state: dict[str, Tensor]) -> None:
         )
 
 
-def check_claim(checkpoint: Checkpoint, arch: str) -> None:
-    """Refuse a file that calls its network something else than what its shapes say.
+def check_unfolded(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse Detectron's own files, whose norms were folded into a scale and a shift each.
+
+    Such a network computes the same as long as its norms are frozen, and something else once they train;
+    detectron2 re-converted the ImageNet models for that reason (its checkpoint/catalog.py).
 
     Raises:
-        ValueError: names both.
+        ValueError: says which file to take instead.
     """
-    for path in ("arch", "args/arch"):
+    if folded := next((key for key in tensors if key.endswith("res_conv1_bn_s")), ""):
+        raise ValueError(
+            f"{path}: batch norms without statistics: expected {folded[:-1]}gamma, beta, running_mean and "
+            f"running_var, found {folded}. This is a file of Detectron, whose norms cannot be trained; take "
+            "detectron2's own, detectron2://ImageNetPretrained/MSRA/R-50.pkl"
+        )
+
+
+def find_claim(checkpoint: Checkpoint, arch: str) -> str:
+    """The arch that a file calls its network, where its tensors have the same shapes, else ``arch``.
+
+    Raises:
+        ValueError: they have not; names both.
+    """
+    for path in ("arch", "args/arch", "provenance/arch", "meta/arch"):
         claim = checkpoint.values.get(path)
-        if claim in ARCHS and claim != arch and not ARCHS[arch].cifar_stem:
+        if claim not in ARCHS or claim == arch:
+            continue
+        if expected_shapes(str(claim)) == expected_shapes(arch):
+            return str(claim)
+        if not ARCHS[arch].cifar_stem:
             raise ValueError(f"the file says {path} {claim!r}, the shapes of its tensors say {arch!r}")
+    return arch
 
 
 def write_random(path: Path, arch: str, seed: int) -> None:

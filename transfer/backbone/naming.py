@@ -57,6 +57,29 @@ TRANSFORMERS = {  # Hugging Face's ResNetModel
     ),
 }
 
+CAFFE2 = {  # Detectron's, as detectron2's ImageNet models keep them
+    "conv1.weight": "conv1_w",
+    "layer{stage}.{block}.conv1.weight": "res{stage+1}_{block}_branch2a_w",
+    "layer{stage}.{block}.conv2.weight": "res{stage+1}_{block}_branch2b_w",
+    "layer{stage}.{block}.conv3.weight": "res{stage+1}_{block}_branch2c_w",
+    "layer{stage}.{block}.downsample.0.weight": "res{stage+1}_{block}_branch1_w",
+} | {
+    f"{here}.{ours}": f"{there}_bn_{theirs}"
+    for here, there in {
+        "bn1": "res_conv1",
+        "layer{stage}.{block}.bn1": "res{stage+1}_{block}_branch2a",
+        "layer{stage}.{block}.bn2": "res{stage+1}_{block}_branch2b",
+        "layer{stage}.{block}.bn3": "res{stage+1}_{block}_branch2c",
+        "layer{stage}.{block}.downsample.1": "res{stage+1}_{block}_branch1",
+    }.items()
+    for ours, theirs in {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "running_mean",
+        "running_var": "running_var",
+    }.items()
+}
+
 _FIELD = re.compile(r"\{(\w+?)([+-]\d+)?\}")
 
 

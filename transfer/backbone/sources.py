@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from transfer.backbone.naming import DETECTRON2, SEQUENTIAL, TORCHVISION, TRANSFORMERS
+from transfer.backbone.naming import CAFFE2, DETECTRON2, SEQUENTIAL, TORCHVISION, TRANSFORMERS
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Layout:
         repeats: prefix -> prefix of the same tensors, for modules that are registered twice.
         cifar_stem: whether a 3x3 stem is padded by 1, as the contract's is. Its shape does not tell.
         epoch: path of the epoch counter, and what to add to it for the number of epochs done.
+        without: pattern of whole names of tensors that belong to no backbone, where no prefix tells them.
+        stride_in_1x1: whether bottlenecks stride in their first 1x1 convolution. Shapes do not tell.
+        pixels: header fields on how pixels are fed, where that is not torchvision's way.
     """
 
     method: str
@@ -38,6 +41,9 @@ class Layout:
     repeats: dict[str, str] = field(default_factory=dict)
     cifar_stem: bool = True
     epoch: tuple[str, int] = ("epoch", 0)
+    without: str = ""
+    stride_in_1x1: bool = False
+    pixels: dict[str, str] = field(default_factory=dict)
 
 
 ONLINE, TARGET = "online", "target"  # the trained network; its moving average or momentum encoder
@@ -246,6 +252,22 @@ LAYOUTS: dict[str, Layout] = {
         ),
         containers=("model/",),
         names=DETECTRON2,
+    ),
+    "caffe2": Layout(  # detectron2's ImageNetPretrained/MSRA/R-50.pkl and R-101.pkl: He et al.'s own training
+        method="supervised",
+        branches={"": ("",)},
+        containers=("model/",),
+        marks=("res_conv1_bn_gamma",),
+        names=CAFFE2,
+        # The classifier, a bias of the first convolution that detectron2 leaves out as well, since a norm
+        # follows, and what Caffe2's solver adds.
+        without=r"(fc1000|pred)_[wb]|conv1_b|\w+_momentum",
+        stride_in_1x1=True,
+        pixels={
+            "pixel_order": "BGR",
+            "pixel_mean": "0.406,0.456,0.485",  # 103.53, 116.28, 123.675 of 255
+            "pixel_std": ",".join([repr(1 / 255)] * 3),  # the deviations are part of conv1's weights
+        },
     ),
 }
 HEAD = "fc."  # below a branch's prefix: the projector or the classifier, never the backbone

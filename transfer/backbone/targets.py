@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import Backbone, write_backbone
 from transfer.backbone.naming import COUNTER, DETECTRON2, MMCV, rename
 
@@ -109,13 +110,31 @@ def write_sot(backbone: Backbone, path: Path) -> None:
 
 
 def write_torchvision(backbone: Backbone, path: Path) -> None:
-    """Write a bare state dict, which has no room for provenance. Not proven by itself."""
+    """Write a bare state dict, which has no room for provenance. Not proven by itself.
+
+    Raises:
+        ValueError: a network with the stride in its 1x1 convolutions.
+    """
+    _refuse_stride(backbone.info.arch, "torchvision")
     torch.save({key: value.clone() for key, value in backbone.state.items()}, path)
 
 
 def write_timm(backbone: Backbone, path: Path) -> None:
-    """Write safetensors with the contract's header; timm has torchvision's names. Not proven by itself."""
+    """Write safetensors with the contract's header; timm has torchvision's names. Not proven by itself.
+
+    Raises:
+        ValueError: a network with the stride in its 1x1 convolutions.
+    """
+    _refuse_stride(backbone.info.arch, "timm")
     write_backbone(path, backbone.state, backbone.info)
+
+
+def _refuse_stride(arch: str, target: str) -> None:
+    if ARCHS[arch].stride_in_1x1:
+        raise ValueError(
+            f"{target} has no {arch}: its bottlenecks stride in the 3x3 convolution, so every tensor would "
+            "load and the network would be another; convert for detectron2 or mmcv, or use the backbone file"
+        )
 
 
 def provenance(backbone: Backbone) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from transfer.backbone.architecture import ARCHS, STAGES
 from transfer.backbone.checkpoint import read_checkpoint
@@ -55,7 +56,7 @@ def bind(cfg: Any, info: BackboneInfo, weights_path: Path) -> None:
     cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = arch.channels[0]
     cfg.MODEL.RESNETS.NUM_GROUPS = arch.groups
     cfg.MODEL.RESNETS.WIDTH_PER_GROUP = arch.width
-    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False  # torchvision strides in the 3x3
+    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = arch.stride_in_1x1
     cfg.INPUT.FORMAT = info.pixel_order
 
 
@@ -106,6 +107,10 @@ def features(
 def check_arrival(model: nn.Module, weights_path: Path) -> None:
     """Refuse a detector whose backbone is not, tensor by tensor and bit by bit, the file's.
 
+    Args:
+        model: detectron2's detector on any device, also inside DistributedDataParallel.
+        weights_path: a file of :func:`~transfer.backbone.targets.write_detectron2`.
+
     Raises:
         ValueError: names every backbone tensor that kept its initial value, every tensor of the
             file that found no place, and every tensor that differs.
@@ -116,7 +121,7 @@ def check_arrival(model: nn.Module, weights_path: Path) -> None:
         for key, tensor in read_checkpoint(weights_path).tensors.items()
         if key.startswith(prefix)
     }
-    state = _backbone_state(model)
+    state = _backbone_state(model.module if isinstance(model, DistributedDataParallel) else model)
     faults = [f"  - {key}: not in the file, left at its initial value" for key in state if key not in written]
     faults += [f"  + {key}: in the file, no such tensor in the model" for key in written if key not in state]
     for key in state.keys() & written.keys():

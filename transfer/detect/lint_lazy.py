@@ -132,9 +132,10 @@ def _blocks(path: str, stage: dict[str, Any], network: Arch) -> list[Finding]:
     if groups != network.groups:
         fix = ((f"{path}.num_groups", network.groups),)
         findings.append(Finding("groups", f"{path}.num_groups", groups, network.groups, fix))
-    if network.bottleneck and stage.get("stride_in_1x1", False):
-        off = ((f"{path}.stride_in_1x1", False),)
-        findings.append(Finding("stride-in-1x1", f"{path}.stride_in_1x1", True, False, off))
+    stride, expected = stage.get("stride_in_1x1", False), network.stride_in_1x1
+    if network.bottleneck and stride != expected:
+        change = ((f"{path}.stride_in_1x1", expected),)
+        findings.append(Finding("stride-in-1x1", f"{path}.stride_in_1x1", stride, expected, change))
     return findings + norm_findings(f"{path}.norm", stage.get("norm", "BN"))
 
 

@@ -58,7 +58,7 @@ def _network_findings(cfg: Any, arch: str) -> list[Finding]:
     }
     if network.bottleneck:  # of a basic block neither has an effect
         expected["WIDTH_PER_GROUP"] = ("width", network.width)
-        expected["STRIDE_IN_1X1"] = ("stride-in-1x1", False)
+        expected["STRIDE_IN_1X1"] = ("stride-in-1x1", network.stride_in_1x1)
     return [
         Finding(finding, f"MODEL.RESNETS.{key}", resnets[key], value, ((f"MODEL.RESNETS.{key}", value),))
         for key, (finding, value) in expected.items()

@@ -40,7 +40,8 @@ def mmdet_resnet(arch: str) -> dict[str, Any]:
         )
     if shape.groups > 1:
         return {"type": "ResNeXt", "depth": shape.depth, "groups": shape.groups, "base_width": shape.width}
-    return {"type": "ResNet", "depth": shape.depth}
+    network = {"type": "ResNet", "depth": shape.depth}
+    return {**network, "style": "caffe"} if shape.stride_in_1x1 else network
 
 
 def pretrained(weights_path: Path) -> dict[str, str]:
@@ -96,7 +97,7 @@ def features(weights_path: Path, info: BackboneInfo, images: Tensor, model: str 
     from mmdet.models.builder import build_backbone
 
     network = build_backbone(
-        {**settings, "style": "pytorch", "out_indices": (0, 1, 2, 3), "init_cfg": pretrained(weights_path)}
+        {"style": "pytorch", **settings, "out_indices": (0, 1, 2, 3), "init_cfg": pretrained(weights_path)}
     )
     with quiet():
         network.init_weights()

@@ -98,9 +98,10 @@ def _network_findings(cfg: Any, path: str, node: Any, network: Arch, weights: We
     ):
         if (node.get(key) or default) != default:
             findings.append(Finding(name, f"{path}.{key}", node[key], default, ((f"{path}.{key}", default),)))
-    if network.bottleneck and node.get("style", "pytorch") == "caffe":
-        style = ((f"{path}.style", "pytorch"),)
-        findings.append(Finding("stride-in-1x1", f"{path}.style", "caffe", "pytorch", style))
+    style, expected_style = node.get("style", "pytorch"), "caffe" if network.stride_in_1x1 else "pytorch"
+    if network.bottleneck and style != expected_style:
+        other = ((f"{path}.style", expected_style),)
+        findings.append(Finding("stride-in-1x1", f"{path}.style", style, expected_style, other))
     norm = (node.get("norm_cfg") or {}).get("type", "BN")
     if norm not in NORMS:
         bn = ((f"{path}.norm_cfg", {"type": "BN", "requires_grad": True}),)
