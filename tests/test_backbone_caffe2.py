@@ -344,12 +344,12 @@ def imported(checkpoint: Path, out: Path, *said: str) -> Backbone:
 
 
 def test_the_supervised_baselines_are_imported_by_one_command_each(msra: Path, tmp_path: Path) -> None:
-    data = ("--pretrain-data", "imagenet1k")
+    data = ("--pretrain-data", "imagenet-1k")
     theirs = imported(msra, tmp_path / "msra.safetensors", *data)
     assert (theirs.info.method, theirs.info.arch, theirs.info.pretrain_data) == (
         "supervised",
         "resnet50-caffe",
-        "imagenet1k",
+        "imagenet-1k",
     )
     model = with_statistics(resnet50(weights=None))
     torch.save(model.state_dict(), tmp_path / "resnet50-0676ba61.pth")
