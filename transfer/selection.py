@@ -78,7 +78,7 @@ def choose(
     """
     world = world or World()
     record = _Record(path, points, judged_on, metric, num_images)
-    values = _agree(record.read() if world.first else [math.nan] * len(points), world)
+    values = from_first(record.read() if world.first else [math.nan] * len(points), world)
     best: int | None = None
     for index in range(len(points)):
         if math.isnan(values[index]):
@@ -95,7 +95,7 @@ def choose(
             loser = index
         if loser is not None:
             discard(loser)
-    values = _agree(values, world)
+    values = from_first(values, world)
     chosen = max(range(len(points)), key=values.__getitem__)
     if values[chosen] == DIVERGED:
         raise ValueError(f"{path}: all {len(points)} settings diverged; lower the learning rates")
@@ -104,8 +104,8 @@ def choose(
     return chosen
 
 
-def _agree(values: Sequence[float], world: World) -> list[float]:
-    """The first rank's values, on every rank."""
+def from_first(values: Sequence[float], world: World) -> list[float]:
+    """The first rank's values, on every rank; each rank gives as many, whatever they are."""
     tensor = torch.tensor(values, dtype=torch.float64)
     if world.size > 1:
         dist.broadcast(tensor, src=0)

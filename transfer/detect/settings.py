@@ -139,12 +139,16 @@ def resolve(
     return cfg
 
 
-def protocol_of(config: Config) -> str:
+def protocol_of(config: Config, rate: float | None = None) -> str:
     """The protocol of a run's rows: ``config.protocol``, and behind an ``@`` what deviates from its YAML.
 
     For example ``moco-faster-rcnn-c4-24k@batch4,lr=0.01,SOLVER.MAX_ITER=50``. An option that repeats the
     YAML's value is none; one that repeats a default of detectron2's is one, because this must not need
     detectron2. A learning rate that is searched is the protocol's matter, not a deviation.
+
+    Args:
+        config: as read.
+        rate: of one point of a search, which is always said.
     """
     values = read_values(Path(config.detectron2_path))
     deviations = []
@@ -152,7 +156,9 @@ def protocol_of(config: Config) -> str:
         deviations.append(f"batch{config.images_per_batch}")
     if config.accumulate > 1:
         deviations.append(f"accumulate{config.accumulate}")
-    if len(config.learning_rates) == 1 and config.learning_rates[0] != values.get("SOLVER.BASE_LR"):
+    if rate is not None:
+        deviations.append(f"lr={rate:g}")
+    elif len(config.learning_rates) == 1 and config.learning_rates[0] != values.get("SOLVER.BASE_LR"):
         deviations.append(f"lr={config.learning_rates[0]:g}")
     unlike = {key: value for key, value in flatten(config.options) if (key, value) not in values.items()}
     deviations += [f"{key}={_shown(unlike[key])}" for key in sorted(unlike)]
@@ -212,8 +218,9 @@ def _check_schedule(solver: Any, path: str) -> None:
     """A schedule that ends, with what happens in it happening before its end."""
     if solver.REFERENCE_WORLD_SIZE:
         raise ValueError(
-            f"{path}: SOLVER.REFERENCE_WORLD_SIZE: expected 0, found {solver.REFERENCE_WORLD_SIZE}; detectron2 would "
-            "rescale the schedule by the number of processes, and no row would say so; use images_per_batch"
+            f"{path}: SOLVER.REFERENCE_WORLD_SIZE: expected 0, found {solver.REFERENCE_WORLD_SIZE}; "
+            "detectron2 would rescale the schedule by the number of processes, and no row would say so; use "
+            "images_per_batch"
         )
     if solver.MAX_ITER < 1:
         raise ValueError(f"{path}: SOLVER.MAX_ITER: expected at least 1, found {solver.MAX_ITER}")
