@@ -12,9 +12,11 @@ from detect_scene import DETECTRON2
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from transfer.backbone.contract import BackboneInfo
+from transfer.detect.lint_yaml import find
 from transfer.detect.rescale import Change, accumulation_findings, batch_norms, rescale, write_changes
-from transfer.findings import refuse
-from transfer.lint_reference import TRAINED_NORMS, published_schedule
+from transfer.findings import Weights, refuse
+from transfer.lint_reference import TRAINED_NORMS
 
 pytestmark = DETECTRON2
 LENGTHS = ("MAX_ITER", "STEPS", "WARMUP_ITERS", "CHECKPOINT_PERIOD")
@@ -97,19 +99,18 @@ def test_the_changes_are_the_arithmetic_of_issue_11() -> None:
 
 
 @pytest.mark.parametrize("images_per_batch", [1, 4, 8, 32])
-def test_the_lint_finds_the_published_schedule_at_the_new_batch(images_per_batch: int) -> None:
+def test_the_lint_knows_the_published_schedule_at_the_new_batch(images_per_batch: int) -> None:
+    def departures(cfg: Any) -> list[str]:
+        info = BackboneInfo("m", "resnet50", "none", "1", "", "s", "0" * 64, "0")
+        found = find(cfg, Weights.at(Path("w.pkl"), info))
+        return [finding.setting for finding in found if finding.name in ("learning-rate", "schedule")]
+
     cfg = a_cfg()
+    cfg.DATASETS.TRAIN = ("voc_2007_trainval", "voc_2012_trainval")
     rescale(cfg, images_per_batch)
-    published = published_schedule(
-        ("voc_2007_trainval", "voc_2012_trainval"), cfg.SOLVER.MAX_ITER, images_per_batch
-    )
-    assert published is not None
-    found = cfg.SOLVER
-    assert (published.iterations, published.steps, published.warmup) == (
-        found.MAX_ITER,
-        found.STEPS,
-        found.WARMUP_ITERS,
-    )
+    assert departures(cfg) == []
+    cfg.SOLVER.IMS_PER_BATCH = 16
+    assert {"SOLVER.BASE_LR", "SOLVER.MAX_ITER", "SOLVER.STEPS"} <= set(departures(cfg))
 
 
 def test_there_and_back_is_the_schedule_it_was() -> None:
@@ -245,10 +246,44 @@ def test_fixed_norms_are_those_that_the_other_images_do_not_change(norm: str) ->
     import torch
     from detectron2.layers import get_norm
 
-    from transfer.detect.rescale import FIXED_NORMS
+    from transfer.backbone.contract import BackboneInfo
+from transfer.detect.lint_yaml import find
+from transfer.detect.rescale import FIXED_NORMS
 
     torch.manual_seed(0)
     layer = get_norm(norm, 32).train()
     images = torch.randn(4, 32, 3, 3)
     alone, among_others = layer(images[:1]), layer(images)[:1]
     assert torch.allclose(alone, among_others, atol=1e-6) == (norm in FIXED_NORMS)
+
+
+def rates_by_images(cfg: Any) -> list[float]:
+    """detectron2's learning rate divided by the images in a batch, at every 16th image."""
+    import torch
+    from detectron2.solver import build_lr_scheduler
+
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=cfg.SOLVER.BASE_LR)
+    scheduler = build_lr_scheduler(cfg, optimiser)
+    rates = []
+    for iteration in range(cfg.SOLVER.MAX_ITER):
+        if iteration * cfg.SOLVER.IMS_PER_BATCH % 16 == 0:
+            rates.append(optimiser.param_groups[0]["lr"] / cfg.SOLVER.IMS_PER_BATCH)
+        optimiser.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("scheduler", ["WarmupMultiStepLR", "WarmupCosineLR"])
+def test_every_image_counts_as_much_as_before_at_the_same_point_of_training(scheduler: str) -> None:
+    def short() -> Any:
+        return a_cfg(
+            MAX_ITER=240, STEPS=(180, 220), WARMUP_ITERS=20, LR_SCHEDULER_NAME=scheduler, BASE_LR_END=0.001
+        )
+
+    expected = rates_by_images(short())
+    cfg = short()
+    rescale(cfg, 4)
+    assert rates_by_images(cfg) == pytest.approx(expected, rel=1e-9)
+    cfg = short()
+    cfg.SOLVER.IMS_PER_BATCH = 4  # the batch alone
+    assert rates_by_images(cfg) != pytest.approx(expected[: len(rates_by_images(cfg))], rel=0.5)
