@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from transfer.backbone.contract import BackboneInfo
 from transfer.detect.lint_yaml import find
-from transfer.detect.rescale import Change, accumulation_findings, batch_norms, rescale, write_changes
+from transfer.detect.rescale import (
+    FIXED_NORMS,
+    Change,
+    accumulation_findings,
+    batch_norms,
+    rescale,
+    write_changes,
+)
 from transfer.findings import Weights, refuse
 from transfer.lint_reference import TRAINED_NORMS
 
@@ -245,10 +252,6 @@ def test_passes_must_divide_the_batch(accumulate: int) -> None:
 def test_fixed_norms_are_those_that_the_other_images_do_not_change(norm: str) -> None:
     import torch
     from detectron2.layers import get_norm
-
-    from transfer.backbone.contract import BackboneInfo
-from transfer.detect.lint_yaml import find
-from transfer.detect.rescale import FIXED_NORMS
 
     torch.manual_seed(0)
     layer = get_norm(norm, 32).train()
