@@ -20,7 +20,7 @@ from checkpoints import with_statistics
 from detect_scene import DETECTRON2
 from layouts import FIXTURES, backbone_state
 from layouts_libraries import caffe2_blobs
-from lint_scene import findings_of, write_moco
+from lint_scene import findings_of, names, settings, write_moco
 from torch import Tensor, nn
 from torchvision.models import resnet50
 
@@ -259,15 +259,34 @@ def test_the_lint_expects_the_stride_and_the_pixels_of_the_weights(
     """MoCo's configuration of the supervised baseline keeps detectron2's defaults, its overlay does not."""
     over = write_moco(tmp_path)
     header = {name: getattr(backbone.info, name) for name in ("pixel_order", "pixel_mean", "pixel_std")}
+    classic = {"channel-order", "pixel-mean", "pixel-std", "stride-in-1x1"}
     assert findings_of(tmp_path / "pascal_voc_R_50_C4_24k.yaml", "mec.pkl", "resnet50-caffe", **header) == []
-    found = findings_of(over, "mec.pkl", "resnet50-caffe", **header)
-    assert {finding.name for finding in found} == {
-        "channel-order",
-        "pixel-mean",
-        "pixel-std",
-        "stride-in-1x1",
-    }
+    assert set(names(findings_of(over, "mec.pkl", "resnet50-caffe", **header))) == classic
     assert findings_of(over, "mec.pkl") == []
+    lazy = tmp_path / "lazy.py"
+    lazy.write_text(
+        "from detectron2.model_zoo import get_config\n"
+        "cfg = get_config('COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.py')\n"
+        "model, train, dataloader = cfg.model, cfg.train, cfg.dataloader\n"
+        "optimizer, lr_multiplier = cfg.optimizer, cfg.lr_multiplier\n"
+    )
+    assert not classic & set(names(findings_of(lazy, "mec.pkl", "resnet50-caffe", **header)))
+    assert classic <= set(names(findings_of(lazy, "mec.pkl")))
+
+
+@marked(MMTRACK)
+def test_the_lint_expects_mmdets_caffe_style_of_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "tracker.py"
+    for style, arch, expected in (
+        ("caffe", "resnet50-caffe", {}),
+        ("pytorch", "resnet50-caffe", {"model.detector.backbone.style": "pytorch"}),
+        ("caffe", "resnet50", {"model.detector.backbone.style": "caffe"}),
+        ("pytorch", "resnet50", {}),
+    ):
+        backbone = f"dict(type='ResNet', depth=50, style={style!r})"
+        path.write_text(f"model = dict(type='DeepSORT', detector=dict(backbone={backbone}))\n")
+        found = findings_of(path, "mec.pth", arch)
+        assert settings([one for one in found if one.name == "stride-in-1x1"]) == expected
 
 
 @marked(MMTRACK)
@@ -316,6 +335,15 @@ def test_a_converted_file_still_says_which_network_it_is(
     for name in ("pixel_order", "pixel_mean", "pixel_std"):
         assert getattr(back.info, name) == getattr(backbone.info, name)
     assert all(torch.equal(back.state[key], backbone.state[key]) for key in backbone.state)
+
+
+def test_a_file_in_detectron2s_names_that_does_not_say_is_taken_as_torchvisions(tmp_path: Path) -> None:
+    note = "where bottlenecks stride is not in the file, taken as torchvision's: in the 3x3"
+    for arch, noted in (("resnet50", True), ("resnet18", False)):
+        found = load_source(FIXTURES["detectron2"].write(tmp_path, arch))
+        assert found.info.arch == arch
+        assert found.origin is not None
+        assert (note in found.origin.changes) is noted
 
 
 def test_a_claim_of_another_network_is_refused(backbone: Backbone, tmp_path: Path) -> None:

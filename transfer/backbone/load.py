@@ -24,7 +24,7 @@ from transfer.backbone.contract import (
     write_backbone,
 )
 from transfer.backbone.layout_fit import choose, extract, first_keys, unwrap
-from transfer.backbone.naming import COUNTER
+from transfer.backbone.naming import COUNTER, DETECTRON2
 from transfer.backbone.sources import LAYOUTS
 from transfer.backbone.targets import from_sot
 
@@ -110,7 +110,10 @@ def load_source(
         layout=fit.name,
         **layout.pixels,
     )
-    info = replace(info, **find_provenance(checkpoint))
+    provenance = find_provenance(checkpoint)
+    info = replace(info, **provenance)
+    if layout.names is DETECTRON2 and ARCHS[arch].bottleneck and not provenance:
+        changes += ("where bottlenecks stride is not in the file, taken as torchvision's: in the 3x3",)
     try:
         check_info(info)
     except ValueError as error:
