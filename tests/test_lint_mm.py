@@ -261,4 +261,7 @@ def test_every_name_is_found_somewhere() -> None:
     import test_lint_yaml
 
     tried = {*MISTAKES, *test_lint_lazy.MISTAKES, *test_lint_yaml.MISTAKES, "extra-norm", "precise-bn"}
-    assert tried == set(NAMES)
+    assert tried <= set(NAMES)
+    # The others are findings of a detection run, not of its configuration alone.
+    written = "".join(path.read_text() for path in Path(__file__).parent.glob("test_detect_*.py"))
+    assert {name for name in set(NAMES) - tried if f'"{name}"' not in written} == set()

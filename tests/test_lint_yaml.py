@@ -90,7 +90,7 @@ def test_detectron2s_defaults_make_every_mistake(tmp_path: Path) -> None:
     assert warnings == {"extra-norm", "learning-rate"}
     left = repaired(path, "mec.pkl", tmp_path / "fixed.yaml")
     assert names(left) == ["extra-norm"], "its head takes code that detectron2 lacks"
-    assert "MoCo's detection/train_net.py" in left[0].advice
+    assert "transfer/detect/heads.py" in left[0].advice
     assert "PRECISE_BN" in (tmp_path / "fixed.yaml").read_text(), "norms that train want precise statistics"
 
 
@@ -175,6 +175,40 @@ def test_coco_is_trained_1x_or_2x(length: int, steps: tuple[int, int], tmp_path:
     assert findings_of(write_moco(tmp_path, coco.format(length, list(steps))), "mec.pkl") == []
     found = findings_of(write_moco(tmp_path, coco.format(length * 3 // 2, list(steps))), "mec.pkl")
     assert names(found) == ["schedule"]
+
+
+PUBLISHED_RATES = {  # Barlow Twins App. C.2, VICReg App. C.3
+    "VOC, Barlow Twins and VICReg": (
+        "DATASETS: {TRAIN: [voc_2007_trainval, voc_2012_trainval]}\n"
+        "SOLVER: {MAX_ITER: 24000, STEPS: [18000, 22000], BASE_LR: 0.1, WARMUP_ITERS: 1000}"
+    ),
+    "COCO, Barlow Twins": (
+        "DATASETS: {TRAIN: [coco_2017_train]}\n"
+        "SOLVER: {MAX_ITER: 90000, STEPS: [60000, 80000], BASE_LR: 0.03, WARMUP_ITERS: 1000}"
+    ),
+    "COCO, VICReg": (
+        "DATASETS: {TRAIN: [coco_2017_train]}\n"
+        "SOLVER: {MAX_ITER: 90000, STEPS: [60000, 80000], BASE_LR: 0.04, WARMUP_ITERS: 50}"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_RATES)
+def test_another_published_rate_is_no_departure(name: str, tmp_path: Path) -> None:
+    published = PUBLISHED_RATES[name]
+    assert findings_of(write_moco(tmp_path, published), "mec.pkl") == []
+    before, _, after = published.partition("WARMUP_ITERS: ")
+    other_warmup = f"{before}WARMUP_ITERS: 9{after}"  # then nobody's: compared with MoCo's schedule
+    found = findings_of(write_moco(tmp_path, other_warmup), "mec.pkl")
+    assert names(found) == ["learning-rate", "schedule"]
+    assert found[0].expected == 0.02
+
+
+def test_voc_2007_alone_is_trained_for_9000_iterations(tmp_path: Path) -> None:
+    voc07 = "DATASETS: {TRAIN: [voc_2007_trainval]}\nSOLVER: {MAX_ITER: 9000, STEPS: [6750, 8250]}"
+    assert findings_of(write_moco(tmp_path, voc07), "mec.pkl") == []
+    found = findings_of(write_moco(tmp_path, voc07.replace("9000", "24000")), "mec.pkl")
+    assert settings(found) == {"SOLVER.MAX_ITER": 24000}
 
 
 def test_a_file_of_the_first_version_is_written_in_full(tmp_path: Path) -> None:

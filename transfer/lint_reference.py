@@ -1,7 +1,8 @@
 """What linters compare a configuration with: networks, pixels, the published training protocol.
 
 Sources: MoCo's ``detection/configs`` (facebookresearch/moco at 7397dfe), detectron2's
-``Base-RCNN-C4.yaml``, mmtrack 0.14's packaged configurations.
+``Base-RCNN-C4.yaml``, appendices C.2 of Barlow Twins and C.3 of VICReg, mmtrack 0.14's packaged
+configurations.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Schedule:
     iterations: int
     steps: tuple[int, ...]
     warmup: int
+    rate: float
 
     def scaled(self, batch: float) -> Schedule:
         """The same number of images in batches of another size."""
@@ -50,22 +52,43 @@ class Schedule:
             round(self.iterations * factor),
             tuple(round(step * factor) for step in self.steps),
             round(self.warmup * factor),
+            round(self.rate / factor, 8),
         )
 
 
 BATCH, RATE = 16, 0.02  # over all devices
-SCHEDULES = (
-    Schedule("COCO 1x", r"coco_2017_train", 90_000, (60_000, 80_000), 1000),
-    Schedule("COCO 2x", r"coco_2017_train", 180_000, (120_000, 160_000), 1000),
-    Schedule("VOC 24k", r"voc_2007_trainval voc_2012_train(val)?", 24_000, (18_000, 22_000), 100),
+COCO, VOC0712 = r"coco_2017_train", r"voc_2007_trainval voc_2012_train(val)?"
+SCHEDULES = (  # of one length, the first is what a configuration that follows none of them is compared with
+    Schedule("COCO 1x", COCO, 90_000, (60_000, 80_000), 1000, RATE),
+    Schedule("COCO 1x, Barlow Twins", COCO, 90_000, (60_000, 80_000), 1000, 0.03),
+    Schedule("COCO 1x, VICReg", COCO, 90_000, (60_000, 80_000), 50, 0.04),
+    Schedule("COCO 2x", COCO, 180_000, (120_000, 160_000), 1000, RATE),
+    Schedule("VOC 24k", VOC0712, 24_000, (18_000, 22_000), 100, RATE),
+    Schedule("VOC 24k, Barlow Twins and VICReg", VOC0712, 24_000, (18_000, 22_000), 1000, 0.1),
+    # MoCo (arXiv 1911.05722) Table 4 gives the length; the steps are derived from those of 24k.
+    Schedule("VOC 2007 9k", r"voc_2007_trainval", 9000, (6750, 8250), 100, RATE),
 )
 
 
-def published_schedule(datasets: Sequence[str], iterations: float, batch: float) -> Schedule | None:
-    """The published schedule of these training sets whose length is nearest, scaled to the batch."""
+def published_schedule(
+    datasets: Sequence[str], iterations: float, batch: float, rate: float, warmup: float | None
+) -> Schedule | None:
+    """The published schedule of these training sets whose length is nearest, scaled to the batch.
+
+    Of several of one length, the one with this rate and warm-up (None: any), else the first.
+    """
     names = " ".join(sorted(datasets))
     fitting = [s.scaled(batch) for s in SCHEDULES if re.fullmatch(s.datasets, names)]
-    return min(fitting, key=lambda s: abs(math.log(s.iterations / max(iterations, 1))), default=None)
+    if not fitting:
+        return None
+    nearest = min(fitting, key=lambda s: abs(math.log(s.iterations / max(iterations, 1))))
+    alike = [s for s in fitting if s.iterations == nearest.iterations]
+    followed = (
+        s
+        for s in alike
+        if not off_ratio(rate, s.rate) and (warmup is None or not off_ratio(warmup, s.warmup))
+    )
+    return next(followed, alike[0])
 
 
 def off_ratio(found: float, expected: float) -> bool:

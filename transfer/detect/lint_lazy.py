@@ -164,10 +164,17 @@ def _schedule_findings(cfg: Any) -> list[Finding]:
     rate = OmegaConf.select(cfg, "optimizer.lr")
     if batch is None or rate is None or not _target(cfg.optimizer).endswith("SGD"):
         return []  # linear scaling is a rule about SGD
-    findings = rate_findings("optimizer.lr", rate, batch)
     names = OmegaConf.select(cfg, "dataloader.train.dataset.names") or ()
     length = OmegaConf.select(cfg, "train.max_iter") or 0
-    schedule = published_schedule([names] if isinstance(names, str) else list(names), length, batch)
+    warmup = OmegaConf.select(cfg, "lr_multiplier.warmup_length")  # relative
+    schedule = published_schedule(
+        [names] if isinstance(names, str) else list(names),
+        length,
+        batch,
+        rate,
+        None if warmup is None else warmup * length,
+    )
+    findings = rate_findings("optimizer.lr", rate, batch, schedule)
     if schedule is None:
         return findings
     if off_ratio(length, schedule.iterations):
@@ -185,7 +192,6 @@ def _schedule_findings(cfg: Any) -> list[Finding]:
                 Finding("schedule", setting, found, expected, ((setting, expected),), schedule.name)
             )
     setting = "lr_multiplier.warmup_length"
-    warmup = OmegaConf.select(cfg, setting)
     share = round(schedule.warmup / schedule.iterations, 8)
     if warmup is not None and off_ratio(warmup, share):
         findings.append(Finding("schedule", setting, warmup, share, ((setting, share),), schedule.name))

@@ -13,6 +13,7 @@ from transfer.lint_reference import (
     PUBLISHED_NORM,
     RATE,
     TRAINED_NORMS,
+    Schedule,
     framework_network,
     off_ratio,
     pixel_findings,
@@ -91,8 +92,8 @@ def _training_findings(cfg: Any) -> list[Finding]:
 def extra_norm(setting: str, head: str) -> Finding:
     """The finding of a C4 head without its extra norm, which takes code that detectron2 lacks."""
     advice = (
-        "register the class of MoCo's detection/train_net.py in your training script and name it here; "
-        "detectron2 itself has none"
+        "name it here; `python -m transfer detect` has it, another training script calls register_heads() of "
+        "transfer/detect/heads.py first; detectron2 itself has none"
     )
     return Finding("extra-norm", setting, head, "Res5ROIHeadsExtraNorm", advice=advice)
 
@@ -116,8 +117,10 @@ def weights_findings(setting: str, named: Any, weights: Weights) -> list[Finding
 def _schedule_findings(cfg: Any) -> list[Finding]:
     solver = cfg.SOLVER
     batch = solver.IMS_PER_BATCH
-    findings = rate_findings("SOLVER.BASE_LR", solver.BASE_LR, batch)
-    schedule = published_schedule(cfg.DATASETS.TRAIN, solver.MAX_ITER, batch)
+    schedule = published_schedule(
+        cfg.DATASETS.TRAIN, solver.MAX_ITER, batch, solver.BASE_LR, solver.WARMUP_ITERS
+    )
+    findings = rate_findings("SOLVER.BASE_LR", solver.BASE_LR, batch, schedule)
     if schedule is None:
         return findings
     expected = {"MAX_ITER": schedule.iterations, "WARMUP_ITERS": schedule.warmup}
@@ -134,12 +137,12 @@ def _schedule_findings(cfg: Any) -> list[Finding]:
     return findings
 
 
-def rate_findings(setting: str, rate: float, batch: int) -> list[Finding]:
-    """Of a learning rate that is not :data:`RATE` scaled by the batch."""
-    expected = round(RATE * batch / BATCH, 8)
+def rate_findings(setting: str, rate: float, batch: int, schedule: Schedule | None) -> list[Finding]:
+    """Of a learning rate that is not the schedule's, or without one :data:`RATE` scaled by the batch."""
+    expected = schedule.rate if schedule else round(RATE * batch / BATCH, 8)
     if not off_ratio(rate, expected):
         return []
-    advice = f"published {RATE:g} at batch {BATCH}, here batch {batch}"
+    advice = f"published {expected * BATCH / batch:g} at batch {BATCH}, here batch {batch}"
     return [Finding("learning-rate", setting, float(rate), expected, ((setting, expected),), advice)]
 
 

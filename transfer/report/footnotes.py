@@ -9,7 +9,7 @@ from dataclasses import replace
 from transfer.report.aggregate import Cell, Column, Line
 from transfer.report.layout import DATASETS, Note, method_name, method_rank, rank_in, rank_text
 from transfer.report.pairs import pairs
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import find_protocol, rank_protocol
 from transfer.report.rows import METRICS, REPORTED
 from transfer.report.shown import FEWER_SEEDS, SELECTED_ON_TEST, published_std
 
@@ -33,7 +33,7 @@ def number_protocols(columns: Iterable[Column]) -> dict[str, int]:
         asked.setdefault(column.dataset, set()).add(column.protocol)
     if all(len(protocols) == 1 for protocols in asked.values()):
         return {}
-    found = sorted(set().union(*asked.values()), key=lambda name: rank_in(tuple(PROTOCOLS), name))
+    found = sorted(set().union(*asked.values()), key=rank_protocol)
     return {protocol: number for number, protocol in enumerate(found, 1)}
 
 
@@ -44,14 +44,15 @@ def say_questions(columns: Sequence[Column], numbers: Mapping[str, int]) -> list
         asked.setdefault((column.dataset, column.split), set()).add(column.protocol)
     datasets: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for dataset, split in sorted(asked, key=lambda key: (rank_in(tuple(DATASETS), key[0]), key[1])):
-        protocols = tuple(sorted(asked[dataset, split], key=lambda name: rank_in(tuple(PROTOCOLS), name)))
+        protocols = tuple(sorted(asked[dataset, split], key=rank_protocol))
         named = DATASETS.get(dataset, dataset)
         named += f" ({dataset})" if named.lower() != dataset else ""
         datasets.setdefault((split, protocols), []).append(named)
     written: dict[str, list[str]] = {}
     for protocol in dict.fromkeys(protocol for _, protocols in datasets for protocol in protocols):
         mark = f"[{numbers[protocol]}] " if protocol in numbers else ""
-        source = PROTOCOLS[protocol].source if protocol in PROTOCOLS else "written down nowhere"
+        known = find_protocol(protocol)
+        source = known.source if known else "written down nowhere"
         written.setdefault(source, []).append(mark + protocol)
     places = [
         f"{', '.join(names)}: split {split or 'not stated'}, protocol {' and '.join(protocols)}"
@@ -193,8 +194,9 @@ def say_measured_line(letter: str, line: Line, cells: Sequence[Cell]) -> str:
     }
     said = [", ".join(f"{name} {value}" for name, value in known.items() if value)]
     for protocol in sorted({cell.column.protocol for cell in cells}):
-        if protocol in PROTOCOLS and PROTOCOLS[protocol].reading:
-            said.append(f"{protocol} read as: {PROTOCOLS[protocol].reading}")
+        found = find_protocol(protocol)
+        if found and found.reading:
+            said.append(f"{protocol} read as: {found.reading}")
     return f"{letter}: measured with this repository; {'; '.join(said)}."
 
 

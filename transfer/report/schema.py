@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pandera as pa
 
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import find_protocol
 from transfer.report.rows import (
     COLUMNS,
     MEASURED,
@@ -154,8 +154,10 @@ def _vocabulary() -> list[pa.Check]:
     return [
         *(filled(name) for name in REQUIRED),
         one_of("task", ["", *TASKS], f"is unknown; known: {', '.join(TASKS)}"),
-        one_of(
-            "protocol", ["", *PROTOCOLS], "is unknown; the known ones stand in transfer/report/protocols.py"
+        _rule(
+            "protocol",
+            lambda f: f["protocol"].isin(["", *filter(find_protocol, f["protocol"].unique())]),
+            "is unknown; the known ones stand in transfer/report/protocols.py",
         ),
         one_of("metric", list(METRICS), f"is unknown; known: {', '.join(METRICS)}"),
         one_of("selection", SELECTIONS, f"is none of {', '.join(SELECTIONS)}"),

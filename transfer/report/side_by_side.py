@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from transfer.report import footnotes
 from transfer.report.aggregate import Cell, Column, Line
-from transfer.report.layout import METRIC_ORDER, Note, rank_in
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.layout import METRIC_ORDER, Note
+from transfer.report.protocols import find_protocol, rank_protocol
 from transfer.report.rows import METRICS
 from transfer.report.sections import IDENTITY, Draft, Rules, factor, identify, make_section, order_drafts
 from transfer.report.shown import Section
@@ -78,11 +78,12 @@ def _place(cell: Cell) -> Place:
 
 
 def _rank(place: Place) -> tuple[object, ...]:
-    return (rank_in(tuple(PROTOCOLS), place[0].protocol), place[1])
+    return (rank_protocol(place[0].protocol), place[1])
 
 
 def _name(place: Place) -> str:
     """The protocol, and how its numbers were selected where they were."""
     column, selection = place
-    name = PROTOCOLS[column.protocol].name if column.protocol in PROTOCOLS else column.protocol
+    known = find_protocol(column.protocol)
+    name = known.name if known else column.protocol
     return name if selection == "last" else f"{name} ({selection})"

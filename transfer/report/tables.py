@@ -24,7 +24,7 @@ from transfer.report.layout import (
     rank_text,
 )
 from transfer.report.papers import Heading, Paper
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import rank_protocol
 from transfer.report.rows import METRICS, TASKS
 from transfer.report.sections import (
     IDENTITY,
@@ -279,7 +279,7 @@ def _column_rank(column: Column) -> tuple[object, ...]:
     return (
         TASKS.index(column.task),
         rank_in(tuple(DATASETS), column.dataset),
-        rank_in(tuple(PROTOCOLS), column.protocol),
+        rank_protocol(column.protocol),
         column.split,
         rank_in((*METRIC_ORDER, *(name for name in METRICS if name not in METRIC_ORDER)), column.metric),
     )

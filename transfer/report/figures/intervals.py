@@ -30,7 +30,7 @@ from transfer.report.figures.canvas import (
 from transfer.report.figures.names import cell_id, is_ablation, is_ours, label_lines
 from transfer.report.figures.scale import Scale, nice_scale, show_tick
 from transfer.report.layout import DATASETS, METHODS
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import find_protocol, rank_protocol
 from transfer.report.rows import METRICS
 
 # What is drawn of a task: of each group the first metric that a panel's protocol has.
@@ -124,7 +124,7 @@ def _is_lone(cells: Sequence[Cell]) -> bool:
 def _panel(cells: Sequence[Cell]) -> Panel:
     column = cells[0].column
     metric = METRICS[column.metric]
-    protocol = PROTOCOLS.get(column.protocol)
+    protocol = find_protocol(column.protocol)
     named = f"{protocol.name} ({column.protocol})" if protocol else column.protocol
     unit = " in %" if metric.unit == "percent" else ""
     better = "" if metric.higher_is_better else ", lower is better"
@@ -142,7 +142,7 @@ def _panel_rank(panel: Panel) -> tuple[object, ...]:
     return (
         not published,
         _rank(DATASETS, column.dataset),
-        _rank(PROTOCOLS, column.protocol),
+        rank_protocol(column.protocol),
         column.split,
         _rank(METRICS, column.metric),
     )

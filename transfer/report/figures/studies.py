@@ -22,7 +22,7 @@ from transfer.report.figures.panels import (
 )
 from transfer.report.figures.scale import Scale, nice_scale
 from transfer.report.layout import DATASETS, METHODS, method_name
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import find_protocol
 from transfer.report.rows import METRICS
 from transfer.report.variants import STUDIES, VARIANTS
 
@@ -199,7 +199,7 @@ def _mark(cell: Cell, x: float, *, hollow: bool | None = None) -> Mark:
 
 def _titles(place: Place) -> tuple[str, str]:
     column, source = place
-    protocol = PROTOCOLS.get(column.protocol)
+    protocol = find_protocol(column.protocol)
     name = DATASETS.get(column.dataset, column.dataset)
     what = f"{protocol.name if protocol else column.protocol}, {METRICS[column.metric].name} in %"
     return name, f"{what} · {short_source(source) if source else 'measured'}"

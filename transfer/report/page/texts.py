@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from transfer.report.aggregate import STATED, Cell
-from transfer.report.protocols import PROTOCOLS
+from transfer.report.protocols import find_protocol
 from transfer.report.rows import METRICS, Row
 
 UNITS = {"percent": "%", "count": "", "hours": "h"}  # a count needs no unit
@@ -67,12 +67,14 @@ def name_task(task: str) -> str:
 
 def name_protocol(protocol: str) -> str:
     """Display name of a protocol id."""
-    return PROTOCOLS[protocol].name if protocol in PROTOCOLS else protocol
+    known = find_protocol(protocol)
+    return known.name if known else protocol
 
 
 def describe_protocol(protocol: str) -> str:
     """Where a protocol is written down, or nothing."""
-    return PROTOCOLS[protocol].source if protocol in PROTOCOLS else ""
+    known = find_protocol(protocol)
+    return known.source if known else ""
 
 
 def show_value(cell: Cell) -> tuple[str, str]:
