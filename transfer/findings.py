@@ -1,8 +1,9 @@
-"""Findings: settings of a training configuration that contradict the weights or the published protocol.
+"""Findings: settings that contradict the weights or the published protocol, and faults of a set.
 
 A linter (``transfer/detect/lint_*.py``, ``transfer/track/lint.py``) turns a configuration and
-:class:`Weights` into findings. What a name means, and whether it stops a run, is one literal
-table, :data:`NAMES`; docs/config_lint.md gives the sources. An exception is made by name
+:class:`Weights` into findings, ``transfer/detect/faults.py`` a set of images. What a name means, and
+whether it stops a run, is in two literal tables: :data:`NAMES` of settings, whose sources
+docs/config_lint.md gives, and :data:`FAULTS` of sets, docs/detection_data.md. An exception is made by name
 (:func:`sort_out`), never by switching the linter off.
 """
 
@@ -32,7 +33,9 @@ NAMES: dict[str, Name] = {
     "channel-order": Name(ERROR, "the weights were trained on the other order of colour channels"),
     "pixel-mean": Name(ERROR, "the weights were trained on pixels centred by another mean"),
     "pixel-std": Name(ERROR, "the weights were trained on pixels scaled by another standard deviation"),
-    "stride-in-1x1": Name(ERROR, "the weights' network strides in the 3x3 convolution: other features"),
+    "stride-in-1x1": Name(
+        ERROR, "the weights' network strides in the bottlenecks' other convolution: other features"
+    ),
     "depth": Name(ERROR, "the weights are of a network with another number of layers"),
     "width": Name(ERROR, "the weights are of a network with another number of channels"),
     "groups": Name(ERROR, "the weights are of a network with other groups in its 3x3 convolutions"),
@@ -52,17 +55,46 @@ NAMES: dict[str, Name] = {
     "accumulated-norm": Name(ERROR, "trained batch norms see one pass of the batch, not the batch"),
 }
 
+FAULTS: dict[str, Name] = {
+    "empty-set": Name(ERROR, "nothing to learn from, and no average precision without an object"),
+    "missing-image": Name(ERROR, "detectron2 stops when it first draws such an image"),
+    "unreadable-image": Name(ERROR, "detectron2 stops when it first draws such an image"),
+    "image-size": Name(ERROR, "detectron2 stops at pixels of another size than the annotations say"),
+    "unreadable-annotations": Name(ERROR, "detectron2 cannot read the annotations of such an image"),
+    "annotation-fields": Name(
+        ERROR, "training or evaluation stops at what lacks a field or has it otherwise"
+    ),
+    "annotation-id": Name(
+        ERROR, "pycocotools counts objects whose id is not a number above 0 as never found"
+    ),
+    "duplicate-id": Name(ERROR, "of two with one id, readers keep one or stop"),
+    "unknown-image": Name(ERROR, "detectron2 leaves out annotations of images that are not listed"),
+    "unknown-category": Name(ERROR, "the detector has no output for it, and detectron2 stops"),
+    "invalid-box": Name(ERROR, "a box is four finite numbers, and its sides are not negative"),
+    "box-outside": Name(ERROR, "no pixel of the image is in the box: wrong image, wrong size or wrong order"),
+    "lost-object": Name(ERROR, "detectron2 leaves out objects whose polygons all have fewer than 3 points"),
+    "invalid-mask": Name(ERROR, "masks are run lengths of the image's size, or polygons of finite numbers"),
+    "box-over-edge": Name(WARNING, "detectron2 cuts boxes off at the image's edge in training only"),
+    "empty-box": Name(WARNING, "detectron2 leaves out boxes of no area in training; in a test none is found"),
+    "short-polygon": Name(WARNING, "detectron2 leaves out polygons of fewer than 3 points"),
+    "no-mask": Name(
+        WARNING, "some objects have masks; detectron2 stops at those without when it trains masks"
+    ),
+    "category-gaps": Name(WARNING, "detectron2 counts categories through; results keep the ids of the file"),
+    "absent-class": Name(WARNING, "detectron2 takes 0 as the average precision of a class without objects"),
+}
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One setting that contradicts something.
+    """One setting that contradicts something, or one kind of fault of a set.
 
     ``fix`` lists the dotted settings that resolve it and their values (:data:`REMOVE` takes a key
     out); empty when it takes a person, and ``advice`` says what to do.
     """
 
-    name: str  # a key of NAMES
-    setting: str  # dotted, as in the configuration
+    name: str  # a key of NAMES or FAULTS
+    setting: str  # dotted, as in the configuration; sets.<name> of a set
     found: Any
     expected: Any
     fix: tuple[tuple[str, Any], ...] = ()
@@ -71,12 +103,12 @@ class Finding:
     @property
     def level(self) -> str:
         """ERROR or WARNING."""
-        return NAMES[self.name].level
+        return _meaning(self.name).level
 
     @property
     def why(self) -> str:
         """What the setting contradicts, in a sentence."""
-        return NAMES[self.name].why
+        return _meaning(self.name).why
 
     def __str__(self) -> str:
         advice = f"; {self.advice}" if self.advice else ""
@@ -146,7 +178,7 @@ def concerns(entry: str, finding: Finding) -> bool:
 
 
 def refuse(findings: Sequence[Finding], allow: Sequence[str], where: str) -> None:
-    """Stop a run whose configuration contradicts its weights; log what is only a warning or allowed.
+    """Stop a run by its findings of level ERROR; log what is only a warning or allowed.
 
     Raises:
         ValueError: names every finding of level ERROR that is not allowed, or an exception that no
@@ -159,10 +191,17 @@ def refuse(findings: Sequence[Finding], allow: Sequence[str], where: str) -> Non
     for finding in result.allowed:
         logger.warning("%s: allowed: %s", where, finding)
     if result.errors:
+        what = "settings contradict the weights or the protocol; change them"
+        if any(finding.name in FAULTS for finding in result.errors):
+            what = "findings stop this run; mend the sets, change the settings"
         raise ValueError(
-            f"{where}: {len(result.errors)} settings contradict the weights or the protocol; change them, or "
-            "name the exception in `allow`:\n" + "\n".join(f"  - {finding}" for finding in result.errors)
+            f"{where}: {len(result.errors)} {what}, or name the exception in `allow`:\n"
+            + "\n".join(f"  - {finding}" for finding in result.errors)
         )
+
+
+def _meaning(name: str) -> Name:
+    return NAMES[name] if name in NAMES else FAULTS[name]
 
 
 def _shown(value: Any) -> str:

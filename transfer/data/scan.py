@@ -10,11 +10,11 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
@@ -30,6 +30,8 @@ NUM_NAMED = 20  # bad files in one message
 NUM_EXAMPLES = 3  # in a warning
 SECONDS_BETWEEN_LINES = 10.0  # of progress
 FileId = tuple[int, int]  # device and inode: the same for every path to one file
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -82,20 +84,25 @@ def _look(split: ImageSplit, others: Mapping[FileId, str]) -> _Found:
     found = _Found()
     if split.pixels is not None:
         return found
-    Image.init()  # before there are threads: Pillow registers formats without a lock, some when first met
-    chunks = [split.names[start : start + CHUNK] for start in range(0, len(split), CHUNK)]
     keep = not others
+    for result in in_threads(lambda names: _look_at(split.split_dir, names, others, keep), split.names):
+        found.add(result)
+    return found
+
+
+def in_threads(look: Callable[[Sequence[Item]], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """``look`` at items, one an image, in chunks by threads; results in order, and lines of progress."""
+    Image.init()  # before there are threads: Pillow registers formats without a lock, some when first met
+    chunks = [items[start : start + CHUNK] for start in range(0, len(items), CHUNK)]
     start = shown = time.monotonic()
     with ThreadPoolExecutor(NUM_THREADS) as threads:
-        results = threads.map(lambda names: _look_at(split.split_dir, names, others, keep), chunks)
-        for number, result in enumerate(results, 1):
-            found.add(result)
+        for number, result in enumerate(threads.map(look, chunks), 1):
+            yield result
             now = time.monotonic()
             if now - shown > SECONDS_BETWEEN_LINES:
                 shown = now
                 eta_s = (now - start) / number * (len(chunks) - number)
-                logger.info("checked %d/%d images  ETA %.0f s", number * CHUNK, len(split), eta_s)
-    return found
+                logger.info("checked %d/%d images  ETA %.0f s", number * CHUNK, len(items), eta_s)
 
 
 def _look_at(folder: Path, names: Sequence[str], others: Mapping[FileId, str], keep: bool) -> _Found:
@@ -110,7 +117,7 @@ def _look_at(folder: Path, names: Sequence[str], others: Mapping[FileId, str], k
                 with Image.open(handle) as image:
                     kind = kind_of(image)
         except Exception as error:  # damaged files make Pillow raise far more types than OSError
-            found.bad.append(f"{path}: {_reason(error)}")
+            found.bad.append(f"{path}: {reason_of(error)}")
             continue
         identity = (status.st_dev, status.st_ino)
         if keep:
@@ -123,7 +130,8 @@ def _look_at(folder: Path, names: Sequence[str], others: Mapping[FileId, str], k
     return found
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why an image file could not be opened or decoded, without its path."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"  # its own message repeats the path
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

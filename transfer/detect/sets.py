@@ -93,10 +93,11 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(f"{path}: expected COCO instances, found no list of objects under {key!r}")
-    lacking = [category for category in content["categories"] if not {"id", "name"} <= category.keys()]
-    if lacking or not content["categories"]:
+    categories = content["categories"]
+    lacking = [entry for entry in categories if type(entry.get("id")) is not int or "name" not in entry]
+    if lacking or not categories:
         raise ValueError(f"{path}: expected categories with id and name, found {lacking[:1] or 'none'}")
-    content["categories"].sort(key=lambda category: int(category["id"]))
+    categories.sort(key=lambda category: category["id"])
     return content  # type: ignore[no-any-return]
 
 
