@@ -26,7 +26,6 @@ from transfer.findings import Weights, refuse
 from transfer.lint_reference import TRAINED_NORMS
 
 pytestmark = DETECTRON2
-LENGTHS = ("MAX_ITER", "STEPS", "WARMUP_ITERS", "CHECKPOINT_PERIOD")
 
 
 def a_cfg(**solver: Any) -> Any:
