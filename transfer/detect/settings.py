@@ -227,13 +227,13 @@ def _check_schedule(solver: Any, path: str) -> None:
     if not 0 <= solver.WARMUP_ITERS < solver.MAX_ITER:
         raise ValueError(
             f"{path}: SOLVER.WARMUP_ITERS: expected at least 0 and below MAX_ITER {solver.MAX_ITER}, found "
-            f"{solver.WARMUP_ITERS}"
+            f"{solver.WARMUP_ITERS}; a shorter training takes options.SOLVER.WARMUP_ITERS too"
         )
     steps = list(solver.STEPS)
     if steps != sorted(set(steps)) or any(not 0 < step < solver.MAX_ITER for step in steps):
         raise ValueError(
             f"{path}: SOLVER.STEPS: expected rising iterations below MAX_ITER {solver.MAX_ITER}, found "
-            f"{steps}"
+            f"{steps}; a shorter training takes options.SOLVER.STEPS too"
         )
 
 
