@@ -8,14 +8,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from transfer.detect.sets import VOC_CLASSES
+
 SIDE = 64  # height and width of an image, pixels
 # One bright and one dark rectangle an image: (class, xmin, ymin, xmax, ymax), 1-based, ends included
 OBJECTS = [("cat", 5, 7, 28, 26), ("dog", 37, 31, 56, 58)]
 BRIGHTNESS = {"cat": 220, "dog": 20}
+# One small rectangle of each class of VOC, for the first image of a split that is to have all of them
+EVERY_CLASS = [
+    (label, 12 * (k % 5) + 2, 12 * (k // 5) + 2, 12 * (k % 5) + 11, 12 * (k // 5) + 11)
+    for k, label in enumerate(VOC_CLASSES)
+]
 
 
-def write_voc(root: Path, year: int, splits: Mapping[str, int]) -> dict[str, dict[str, object]]:
+def write_voc(
+    root: Path, year: int, splits: Mapping[str, int], every_class: bool = False
+) -> dict[str, dict[str, object]]:
     """``root/VOC<year>`` with so many images a split; ``splits`` may be ``{"trainval": 4, "test": 2}``.
+
+    ``every_class``: the first image of each split has an object of each of the 20 classes.
 
     Returns:
         For each split the fields of a ``SetFiles``: ``SetFiles(**write_voc(...)["trainval"])``.
@@ -29,7 +40,7 @@ def write_voc(root: Path, year: int, splits: Mapping[str, int]) -> dict[str, dic
         number += num_images
         (folder / "ImageSets" / "Main" / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
         for name in names:
-            write_voc_image(folder, name)
+            write_voc_image(folder, name, EVERY_CLASS if every_class and name == names[0] else OBJECTS)
     return {split: {"voc_dir": str(folder), "split": split, "year": year} for split in splits}
 
 

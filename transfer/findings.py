@@ -74,6 +74,9 @@ FAULTS: dict[str, Name] = {
     "box-outside": Name(ERROR, "no pixel of the image is in the box: wrong image, wrong size or wrong order"),
     "lost-object": Name(ERROR, "detectron2 leaves out objects whose polygons all have fewer than 3 points"),
     "invalid-mask": Name(ERROR, "masks are run lengths of the image's size, or polygons of finite numbers"),
+    "absent-class": Name(
+        ERROR, "detectron2 counts a class of VOC without objects as an average precision of 0"
+    ),
     "box-over-edge": Name(WARNING, "detectron2 cuts boxes off at the image's edge in training only"),
     "empty-box": Name(WARNING, "detectron2 leaves out boxes of no area in training; in a test none is found"),
     "short-polygon": Name(WARNING, "detectron2 leaves out polygons of fewer than 3 points"),
@@ -81,7 +84,6 @@ FAULTS: dict[str, Name] = {
         WARNING, "some objects have masks; detectron2 stops at those without when it trains masks"
     ),
     "category-gaps": Name(WARNING, "detectron2 counts categories through; results keep the ids of the file"),
-    "absent-class": Name(WARNING, "detectron2 takes 0 as the average precision of a class without objects"),
 }
 
 

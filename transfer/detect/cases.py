@@ -24,7 +24,7 @@ ADVICE = {
     "missing-image": "complete the folder, or take them out of the annotations",
     "unreadable-image": "get them again",
     "image-size": "the images are of another version than the annotations, or were turned or scaled",
-    "absent-class": "compare no such mean with a published one",
+    "absent-class": "test on a set with all 20 classes",
 }
 
 

@@ -13,7 +13,7 @@ from transfer.data.scan import in_threads
 from transfer.detect.cases import Cases
 from transfer.detect.faults_boxes import check_box
 from transfer.detect.faults_images import Entry
-from transfer.detect.sets import SetFiles, list_path, read_names, voc_classes
+from transfer.detect.sets import VOC_CLASSES, SetFiles, list_path, read_names
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")  # 1-based, ends included
 
@@ -27,13 +27,13 @@ class _Seen:
 
 def check_voc(files: SetFiles, training: bool, cases: Cases) -> list[Entry]:
     """Add the cases of every object of a VOC set; its images."""
-    names, classes = read_names(files), voc_classes()
+    names = read_names(files)
     for name, times in Counter(names).items():
         if times > 1:
             cases.add("duplicate-id", "image %s, %d times", name, times)
     entries: list[Entry] = []
     counting: Counter[str] = Counter()
-    for seen in in_threads(lambda chunk: _look_at(chunk, files.voc_dir, classes, training), names):
+    for seen in in_threads(lambda chunk: _look_at(chunk, files.voc_dir, training), names):
         entries += seen.entries
         counting += seen.counting
         cases.extend(seen.cases)
@@ -42,13 +42,13 @@ def check_voc(files: SetFiles, training: bool, cases: Cases) -> list[Entry]:
     elif not counting:
         cases.add("empty-set", "no object that counts in the %d images of %s", len(names), list_path(files))
     elif not training:
-        for label in classes:
+        for label in VOC_CLASSES:
             if not counting[label]:
                 cases.add("absent-class", "%s", label)
     return entries
 
 
-def _look_at(names: Sequence[str], voc_dir: str, classes: Sequence[str], training: bool) -> _Seen:
+def _look_at(names: Sequence[str], voc_dir: str, training: bool) -> _Seen:
     seen = _Seen()
     for name in names:
         image_path = os.path.join(voc_dir, "JPEGImages", f"{name}.jpg")
@@ -69,7 +69,7 @@ def _look_at(names: Sequence[str], voc_dir: str, classes: Sequence[str], trainin
             except ValueError as error:
                 seen.cases.add("annotation-fields", "%s %s", where, error)
                 continue
-            if label not in classes:
+            if label not in VOC_CLASSES:
                 seen.cases.add("unknown-category", "%s: %s", where, label)
             elif check_box(corners, size, where, seen.cases) and not (difficult and not training):
                 seen.counting[label] += 1

@@ -6,6 +6,7 @@ every annotation and image.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import xml.etree.ElementTree as ElementTree
@@ -14,6 +15,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+VOC_CLASSES = (  # in detectron2's order, which is the alphabet's
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 VOC_YEARS = (2007, 2012)  # detectron2's evaluator: 11 points for 2007, the area under the curve for 2012
 
 
@@ -85,10 +90,15 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
+    collecting = gc.isenabled()
+    gc.disable()  # it would go through millions of new lists again and again: half of the time
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:  # also UnicodeDecodeError
         raise ValueError(f"{path}: expected COCO's JSON, found {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
     for key in ("images", "annotations", "categories"):
         entries = content.get(key) if isinstance(content, dict) else None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
@@ -123,13 +133,6 @@ def read_names(files: SetFiles) -> list[str]:
     return [name for [name] in lines]
 
 
-def voc_classes() -> tuple[str, ...]:
-    """The 20 classes of PASCAL VOC in detectron2's order, which is the alphabet's."""
-    from detectron2.data.datasets.pascal_voc import CLASS_NAMES
-
-    return tuple(CLASS_NAMES)
-
-
 def _register_coco(name: str, files: SetFiles) -> Registered:
     from detectron2.data.datasets import register_coco_instances
 
@@ -149,18 +152,18 @@ def _register_voc(name: str, files: SetFiles) -> Registered:
     for folder in ("Annotations", "JPEGImages"):
         if not Path(files.voc_dir, folder).is_dir():
             raise FileNotFoundError(f"{Path(files.voc_dir, folder)}: no such folder (sets.{name})")
-    names, classes = read_names(files), voc_classes()
+    names = read_names(files)
     _forget(name)
     DatasetCatalog.register(name, lambda: _load_voc(files))
     MetadataCatalog.get(name).set(
-        thing_classes=list(classes),
+        thing_classes=list(VOC_CLASSES),
         dirname=files.voc_dir,
         year=files.year,
         split=files.split,
         evaluator_type="pascal_voc",
     )
     num_objects = sum(_count_objects(Path(files.voc_dir, "Annotations", f"{image}.xml")) for image in names)
-    return Registered(name, "voc", len(names), num_objects, classes, files)
+    return Registered(name, "voc", len(names), num_objects, VOC_CLASSES, files)
 
 
 def _forget(name: str) -> None:
@@ -176,7 +179,7 @@ def _load_voc(files: SetFiles) -> list[dict[str, Any]]:
     """detectron2's own reading, also of a list of one image, over whose names it could not iterate."""
     from detectron2.data.datasets import load_voc_instances
 
-    names, classes = read_names(files), list(voc_classes())
+    names, classes = read_names(files), list(VOC_CLASSES)
     if len(names) != 1:
         return load_voc_instances(files.voc_dir, files.split, classes)  # type: ignore[no-any-return]
     with TemporaryDirectory() as folder:
