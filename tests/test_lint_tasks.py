@@ -35,16 +35,14 @@ def detection(folder: Path, detector: str, **fields: Any) -> Any:
     write_set(folder, "train")
     (folder / "detector.yaml").write_text(detector)
     images = SetFiles(str(folder / "train.json"), str(folder / "train"))
+    schedule = {"MAX_ITER": 1, "STEPS": [], "WARMUP_ITERS": 0, "IMS_PER_BATCH": 2}
     return Config(
         dataset="scene",
         protocol="test",
         detectron2_path=str(folder / "detector.yaml"),
-        train=images,
-        val=images,
-        iterations=1,
-        images_per_batch=2,
-        learning_rate=0.0025,
-        warmup_iterations=0,
+        sets={"mini_train": images, "mini_val": images},
+        options={"SOLVER": schedule, "MODEL": {"ROI_HEADS": {"NUM_CLASSES": 2}}},
+        learning_rates=[0.0025],
         **fields,
     )
 
@@ -58,7 +56,9 @@ def test_detection_refuses_before_training_and_passes_with_the_exception(
 ) -> None:
     from transfer.detect.task import run
 
-    text = (CONFIGS / "detect" / "mask_rcnn_r18_fpn_mini.yaml").read_text().replace("128", "64")
+    text = (
+        (CONFIGS / "detect" / "detectron2" / "mask_rcnn_r18_fpn_mini.yaml").read_text().replace("128", "64")
+    )
     assert line in text
     wrong = text.replace(line, line.replace("FREEZE_AT: 0", "FREEZE_AT: 2").replace(": BN ", ": FrozenBN "))
     backbone = make_backbone(tmp_path / "b.safetensors", "resnet18")
@@ -122,9 +122,11 @@ def test_our_detection_configurations_pass(
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     monkeypatch.chdir(CHECKOUT)
     config = load_config(TASKS["detect"], path)
-    split = Registered("split", "train", 1, 1, ("a",))
+    num_classes = {"mini": 10, "coco200": 80}[path.stem]
+    labels = tuple(map(str, range(num_classes)))
+    sets = {name: Registered(name, "coco", 1, 1, labels, files) for name, files in config.sets.items()}
     for arch in ("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2"):
-        cfg = resolve(config, an_info(arch), Path("w.pkl"), split, split, tmp_path)
+        cfg = resolve(config, an_info(arch), Path("w.pkl"), sets, tmp_path)
         refuse(find(cfg, Weights.at(Path("w.pkl"), an_info(arch))), config.allow, str(path))
 
 
