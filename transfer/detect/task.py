@@ -1,123 +1,160 @@
 """Detection and instance segmentation: fine-tune a detector that starts from the backbone.
 
-detectron2 does all the work with its own trainer, loader and evaluator; this module sees to it
-that the weights it starts from are the backbone's and that the numbers are what they seem.
+detectron2 does all the work with its own trainer, loader, checkpointer and evaluators; this module sees
+to it that the weights it starts from are the backbone's, that the protocol is the published one or the
+rows say what differs, and that the numbers are what they seem.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.backbone.targets import write_detectron2
-from transfer.detect.backbone import check_arrival
+from transfer.detect.faults import find_faults
+from transfer.detect.holdout import hold_out
 from transfer.detect.lint_yaml import find
+from transfer.detect.rescale import CHANGES_NAME, Change, accumulation_findings, rescale, write_changes
 from transfer.detect.score import evaluate
-from transfer.detect.sets import register
-from transfer.detect.settings import Config, resolve
+from transfer.detect.search import UNDEFINED, search
+from transfer.detect.sets import Registered, register
+from transfer.detect.settings import Config, protocol_of, resolve
+from transfer.detect.trainer import fit
 from transfer.findings import Weights, refuse
+from transfer.ranks import World, choose_device, join
 from transfer.report.rows import Measurement
+from transfer.run_folder import wait_for_all
 
 __all__ = ["Config", "run"]
 
+logger = logging.getLogger(__name__)
+
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
-    """Train on ``config.train`` and measure AP, in percent, on ``config.val``.
+    """Train on the detectron2 YAML's training sets and measure AP, in percent, on its test set.
 
-    ``out`` receives the converted backbone (``backbone.pkl``), detectron2's own files
-    (``detectron2.yaml``, ``log.txt``, ``metrics.json``, TensorBoard events, ``model_final.pth``)
-    and the predictions on each split. ``n`` is the number of images of the split.
-    """
-    weights_path = out / "backbone.pkl"
-    write_detectron2(backbone, weights_path)
-    yield from measure(weights_path, backbone.info, config, out)
-
-
-def measure(weights_path: Path, info: BackboneInfo, config: Config, out: Path) -> Iterator[Measurement]:
-    """As :func:`run`, from a backbone that is already converted.
+    ``out`` receives the converted backbone (``backbone.pkl``), detectron2's own files (``detectron2.yaml``,
+    ``log.txt``, ``metrics.json``, TensorBoard events, ``model_final.pth``), what was rescaled
+    (``rescale.csv``) or searched (``selection.csv``), and a folder of predictions for each set. ``n`` is the
+    number of images of the set. Several processes (torchrun) share a run; the first one gets the rows.
 
     Raises:
-        ValueError: before anything is trained, settings that contradict the backbone or the
-            published protocol and are not in ``config.allow``.
+        FileNotFoundError, ValueError: before anything is trained, images or annotations that are at fault,
+            settings that contradict the backbone or the protocol and are not in ``config.allow``, or a
+            backbone tensor that did not arrive.
+        FloatingPointError: the loss became infinite or NaN.
     """
-    train = register(config.dataset, "train", config.train)
-    val = register(config.dataset, "val", config.val)
-    cfg = resolve(config, info, weights_path, train, val, out)
-    refuse(find(cfg, Weights.at(weights_path, info)), config.allow, config.detectron2_path)
-    (out / "detectron2.yaml").write_text(cfg.dump(), encoding="utf-8")
-    model = fit(cfg)
-    for images in (val, train) if config.evaluate_train else (val,):
-        folder = out / f"predictions_{images.split}"
-        for metric, value in evaluate(model, cfg, images, folder).items():
+    world = join(choose_device(config.device))
+    weights_path = out / "backbone.pkl"
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # one process of each machine: they may share no disk
+        out.mkdir(parents=True, exist_ok=True)
+        write_detectron2(backbone, weights_path)
+    wait_for_all(world)
+    yield from measure(weights_path, backbone.info, config, out, world)
+
+
+def measure(
+    weights_path: Path, info: BackboneInfo, config: Config, out: Path, world: World | None = None
+) -> Iterator[Measurement]:
+    """As :func:`run`, from a backbone that is already converted."""
+    world = world or World()
+    sets = {name: register(name, files) for name, files in config.sets.items()}
+    cfg, changes = _settings(config, info, weights_path, sets, out)
+    _check(cfg, config, sets, Weights.at(weights_path, info), world)
+    if world.first:
+        write_changes(out / CHANGES_NAME, changes)
+    [test] = cfg.DATASETS.TEST
+
+    def score(rate: float, folder: Path) -> Mapping[str, float | None] | None:
+        """What a learning rate gives on the images that choose it; None when its training diverged."""
+        point, known = replace(config, learning_rates=[rate]), sets
+        if config.choose_on == "holdout":
+            point, known = _held_out(point, cfg, out / "holdout")
+        tried, _ = _settings(point, info, weights_path, known, folder)
+        try:
+            model = fit(tried, config.accumulate, world)
+        except FloatingPointError as error:
+            logger.warning("learning rate %g diverged: %s", rate, error)
+            return None
+        [judged_on] = tried.DATASETS.TEST
+        return evaluate(model, tried, known[judged_on], folder / "predictions", config.evaluator)
+
+    num_judged = config.holdout_images if config.choose_on == "holdout" else sets[test].num_images
+    backend = backend_of(config, sets[test])
+    found = search(config, out, score, num_judged, backend, world)
+    yield from found.measurements
+    if found.rate is not None:  # trained already, where it was chosen on the test images
+        chosen = replace(config, learning_rates=[found.rate])
+        cfg, _ = _settings(chosen, info, weights_path, sets, found.folder or out)
+    if world.first:
+        (out / "detectron2.yaml").write_text(cfg.dump(), encoding="utf-8")
+    model = fit(cfg, config.accumulate, world)
+    for split, name in _evaluated(config, cfg):
+        scores = evaluate(model, cfg, sets[name], out / f"predictions_{split}", config.evaluator)
+        for metric, value in scores.items():
             yield Measurement(
-                config.dataset, images.split, config.protocol, "detectron2", metric, value, images.num_images
+                *(config.dataset, split, protocol_of(config), backend, metric, value, sets[name].num_images),
+                selection=found.selection,
+                status=UNDEFINED if value is None else "ok",
             )
 
 
-def fit(cfg: Any) -> nn.Module:
-    """Train a detector by detectron2's trainer from the converted backbone ``cfg.MODEL.WEIGHTS``.
+def backend_of(config: Config, images: Registered) -> str:
+    """What computed the rows: detectron2, and the evaluator where it is not the official one."""
+    fast = images.kind == "coco" and config.evaluator != "pycocotools"
+    return f"detectron2, {config.evaluator}" if fast else "detectron2"
 
-    Raises:
-        ValueError: before the first iteration, when a backbone tensor did not arrive.
-        FloatingPointError: the loss became infinite or NaN.
+
+def _evaluated(config: Config, cfg: Any) -> list[tuple[str, str]]:
+    """What is evaluated: the rows' split and the set's name."""
+    names = [(config.split, cfg.DATASETS.TEST[0])]
+    return [*names, ("train", cfg.DATASETS.TRAIN[0])] if config.evaluate_train else names
+
+
+def _settings(
+    config: Config, info: BackboneInfo, weights_path: Path, sets: Mapping[str, Registered], out: Path
+) -> tuple[Any, list[Change]]:
+    """The frozen detectron2 configuration and what ``config.images_per_batch`` changed in it."""
+    cfg = resolve(config, info, weights_path, sets, out)
+    if not config.images_per_batch:
+        return cfg, []
+    cfg.defrost()
+    changes = rescale(cfg, config.images_per_batch)
+    if config.checkpoint_period:  # counts iterations as they are here
+        cfg.SOLVER.CHECKPOINT_PERIOD = config.checkpoint_period
+    cfg.freeze()
+    return cfg, changes
+
+
+def _check(cfg: Any, config: Config, sets: Mapping[str, Registered], weights: Weights, world: World) -> None:
+    """Refuse, all at once, what contradicts backbone or protocol and what is wrong with the data."""
+    if config.evaluate_train and len(cfg.DATASETS.TRAIN) > 1:
+        raise ValueError(
+            f"evaluate_train: expected one training set, found {', '.join(cfg.DATASETS.TRAIN)}; AP over "
+            "several sets is no mean of theirs"
+        )
+    findings = [*find(cfg, weights), *accumulation_findings(cfg, config.accumulate)]
+    for name, images in sets.items():
+        # Opening every image once is enough: the first process does it for all.
+        findings += find_faults(images, name in cfg.DATASETS.TRAIN, config.check_images and world.first)
+    refuse(findings, config.allow, config.detectron2_path)
+
+
+def _held_out(config: Config, cfg: Any, folder: Path) -> tuple[Config, dict[str, Registered]]:
+    """The configuration of a search's points and its sets: the first training set without the images that
+    a point is judged on, which stand in for the test set.
+
+    The first alone, because detectron2's VOC metric differs by year, and 2007 is what is reported.
     """
-    from detectron2.checkpoint import DetectionCheckpointer
-    from detectron2.engine import DefaultTrainer, hooks
-    from detectron2.utils.env import seed_all_rng
-
-    class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 is untyped
-        """detectron2's trainer, with proof of arrival and without its closing evaluation."""
-
-        @classmethod
-        def build_model(cls, cfg: Any) -> nn.Module:
-            # First of all that a trainer builds: nothing is opened or written before it succeeds.
-            model: nn.Module = super().build_model(cfg)
-            DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-            check_arrival(model, Path(cfg.MODEL.WEIGHTS))
-            return model
-
-        def build_hooks(self) -> list[Any]:
-            # Its NaN means two things; evaluate() tells them apart.
-            return [hook for hook in super().build_hooks() if not isinstance(hook, hooks.EvalHook)]
-
-    with _log_to(Path(cfg.OUTPUT_DIR) / "log.txt"):
-        seed_all_rng(cfg.SEED)
-        trainer = Trainer(cfg)
-        trainer.train()
-    model: nn.Module = trainer.model
-    return model
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Send detectron2's log to standard output and to a file.
-
-    Its own ``setup_logger`` never lets go of a file, so a second run in the same process would
-    also write into the first one's.
-    """
-    handlers: list[logging.Handler] = [
-        logging.StreamHandler(sys.stdout),
-        logging.FileHandler(path, encoding="utf-8"),
-    ]
-    loggers = [logging.getLogger("detectron2"), logging.getLogger("fvcore")]
-    logging.getLogger("detectron2.engine.defaults").setLevel(logging.WARNING)  # prints the whole model
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        for handler in handlers:
-            logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            for logger in loggers:
-                logger.removeHandler(handler)
-            handler.close()
+    first, *others = cfg.DATASETS.TRAIN
+    rest, held = hold_out(config.sets[first], config.holdout_images, config.seed, folder)
+    files = {f"{first}_rest": rest, f"{first}_holdout": held} | {name: config.sets[name] for name in others}
+    names = {"TRAIN": [f"{first}_rest", *others], "TEST": [f"{first}_holdout"]}
+    options = {**config.options, "DATASETS": {**config.options.get("DATASETS", {}), **names}}
+    registered = {name: register(name, entry) for name, entry in files.items()}
+    return replace(config, sets=files, options=options), registered
