@@ -19,24 +19,26 @@ from transfer.tasks import TASKS
 
 KEY_NAME = "key.txt"  # written last: what the rows beside it are the result of
 STAMP_NAME = "resume.txt"  # what the checkpoints beside it are of
-SEARCH = "search/lr-*"  # run folders of a detector's learning rates, inside its own
+SEARCH = "search/lr-*/"  # run folders of a detector's learning rates, inside its own
 PREDICTIONS = ("coco_instances_results.json", "per_image.csv", "per_class.csv", "set.json")
 # By package of the task: what only an interrupted run needs, and what a finished one leaves.
 CHECKPOINTS = {
     "classify": ("linear.pt", "point-*.pt", "final.pt"),
-    "detect": (
-        *("model_[0-9]*.pth", "last_checkpoint"),
-        *(f"{SEARCH}/model_[0-9]*.pth", f"{SEARCH}/last_checkpoint", f"{SEARCH}/model_final.pth"),
+    "detect": tuple(
+        f"{place}{name}" for place in ("", SEARCH) for name in ("model_[0-9]*.pth", "last_checkpoint")
     ),
 }
 RECORDS = {
     "classify": ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv"),
     "detect": (
-        *("model_final.pth", "backbone.pkl", "detectron2.yaml", "rescale.csv", "selection.csv"),
-        *(f"{place}metrics.json" for place in ("", f"{SEARCH}/")),
-        *(f"{place}log.txt" for place in ("", f"{SEARCH}/")),
-        *(f"{place}events.out.tfevents.*" for place in ("", f"{SEARCH}/")),
-        *(f"{place}/{name}" for place in ("predictions_*", f"{SEARCH}/predictions") for name in PREDICTIONS),
+        *("backbone.pkl", "detectron2.yaml", "rescale.csv", "selection.csv", f"{SEARCH}scores.json"),
+        *(f"holdout/{part}.{suffix}" for part in ("rest", "holdout") for suffix in ("json", "txt")),
+        *(
+            f"{place}{name}"
+            for place in ("", SEARCH)
+            for name in ("model_final.pth", "metrics.json", "log.txt", "events.out.tfevents.*")
+        ),
+        *(f"{place}/{name}" for place in ("predictions_*", f"{SEARCH}predictions") for name in PREDICTIONS),
     ),
 }
 GRACE_S = 30.0  # for the first process to report what made all of them fail

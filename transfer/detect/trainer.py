@@ -36,7 +36,8 @@ from transfer.detect.checkpoints import (
 from transfer.detect.heads import register_heads
 from transfer.ranks import World, sum_over_ranks
 
-PERIOD = 20  # iterations between lines; as many are what detectron2's writers take the median of
+PERIOD = 20  # iterations between lines, as in detectron2
+WINDOW = 20  # iterations whose scalars detectron2's writers take the median of
 TIMES = ("time", "data_time", "rank_data_time", "eta_seconds")
 
 
@@ -206,7 +207,7 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
                 ]
             )
             if world.first:
-                _cut_metrics(Path(cfg.OUTPUT_DIR) / "metrics.json", start)
+                _cut_metrics(Path(cfg.OUTPUT_DIR) / "metrics.json", _num_written(start))
                 # Lines first: what a checkpoint has seen is on disk before it.
                 period = cfg.SOLVER.CHECKPOINT_PERIOD
                 self.register_hooks(
@@ -217,9 +218,11 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
                 )
 
         def build_writers(self) -> list[Any]:
+            lines = JSONWriter(str(Path(cfg.OUTPUT_DIR) / "metrics.json"))
+            lines._last_write = _num_written(start) - 1
             return [
                 CommonMetricPrinter(self.max_iter),
-                JSONWriter(str(Path(cfg.OUTPUT_DIR) / "metrics.json")),
+                lines,
                 TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=start),
             ]
 
@@ -289,7 +292,7 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
             return {
                 name: [
                     hints[name],
-                    [[value, when] for value, when in history.values()[-PERIOD * accumulate :]],
+                    [[value, when] for value, when in history.values()[-WINDOW * accumulate :]],
                 ]
                 for name, history in storage.histories().items()
                 if name not in TIMES
@@ -306,14 +309,22 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
     return Trainer()
 
 
-def _cut_metrics(path: Path, done: int) -> None:
-    """Leave the lines of iterations before ``done``, and none that a killed process wrote in part."""
+def _num_written(start: int) -> int:
+    """The iterations before ``start`` that lines of ``metrics.json`` are about."""
+    return start - start % PERIOD
+
+
+def _cut_metrics(path: Path, num_written: int) -> None:
+    """Leave the lines of the first ``num_written`` iterations: what comes behind them will be written again.
+
+    A killed process leaves a line in part, and one that is stopped by an error writes a line too many.
+    """
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
-            if json.loads(line)["iteration"] >= done:
+            if json.loads(line)["iteration"] >= num_written:
                 continue
         except (ValueError, KeyError, TypeError):
             continue

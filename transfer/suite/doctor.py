@@ -30,7 +30,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "semisup": CLASSIFY,
     "finetune": CLASSIFY,
     "fewshot": (*CLASSIFY, "scipy"),
-    "detect": (*BASE, "pycocotools", "detectron2|sal-detectron2", "fvcore", "iopath"),
+    "detect": (*BASE, "pycocotools", "hotcoco", "detectron2|sal-detectron2", "fvcore", "iopath"),
     "sot": (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
     "mot": (
         *(*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
