@@ -1,4 +1,4 @@
-"""Get and verify the data that classification tasks read: the logic of ``tools/prepare_data.py``."""
+"""Get and verify the data that classification and detection read: the logic of ``tools/prepare_data.py``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from transfer.data.archives import extract_once
 from transfer.data.fetch import copy, fetch
 from transfer.data.folders import ImageSplit, check_classes, read_split
 from transfer.data.many_shot import MANY_SHOT, read_set
+from transfer.data.prepare_coco import prepare_coco
+from transfer.data.prepare_voc import VOC_ARCHIVES, prepare_voc
 from transfer.data.scan import check_files
 from transfer.data.subsets import SIMCLR_LISTS, PublishedList, check_published, read_list
 
@@ -148,6 +150,28 @@ examples:
   tools/prepare_data.py imagenet data/imagenet --lists data/imagenet_subsets
   tools/prepare_data.py cifar10 --from cifar10.tar.gz --to data/cifar10
   tools/prepare_data.py many-shot pets --root data/many_shot
+  tools/prepare_data.py coco --from archives --to data
+  tools/prepare_data.py voc --download --to data --years 2007
+"""
+COCO_EXAMPLES = """\
+archives: train2017.zip, val2017.zip, annotations_trainval2017.zip; 19 GB to fetch, as much again unpacked.
+DIR is what detectron2 calls DETECTRON2_DATASETS.
+
+examples:
+  tools/prepare_data.py coco --to DIR                            verify DIR/coco
+  tools/prepare_data.py coco --from archives --to DIR            lay it out from the official archives
+  tools/prepare_data.py coco --download --to DIR                 the same, fetched into DIR/archives
+  tools/prepare_data.py coco --from archives --to small --subset 200 --classes person,car
+"""
+VOC_EXAMPLES = """\
+archives: VOCtrainval_06-Nov-2007.tar, VOCtest_06-Nov-2007.tar, VOCtrainval_11-May-2012.tar.
+DIR is what detectron2 calls DETECTRON2_DATASETS.
+
+examples:
+  tools/prepare_data.py voc --to DIR                             verify DIR/VOC2007 and DIR/VOC2012
+  tools/prepare_data.py voc --from archives --to DIR             lay them out from the official archives
+  tools/prepare_data.py voc --download --to DIR --years 2007     fetched into DIR/archives
+  tools/prepare_data.py voc --from archives --to small --years 2007 --subset 100
 """
 
 
@@ -170,6 +194,12 @@ def _chosen(options: argparse.Namespace) -> Iterator[str]:
         return verify_imagenet(options.data_dir, options.lists)
     if options.command == "cifar10":
         return unpack_cifar10(options.source, options.to, options.dry_run)
+    if options.command in ("coco", "voc"):
+        where = (options.to, options.source, options.download, options.dry_run)
+        if options.command == "voc":
+            return prepare_voc(*where, options.years, options.subset, options.seed)
+        classes = [name.strip() for name in options.classes.split(",") if name.strip()]
+        return prepare_coco(*where, options.subset, classes, options.seed)
     return verify_many_shot(options.name, options.root)
 
 
@@ -201,6 +231,27 @@ def _parser() -> argparse.ArgumentParser:
     )
     many_shot.add_argument("name", choices=list(MANY_SHOT), metavar="NAME", help=", ".join(MANY_SHOT))
     many_shot.add_argument("--root", type=Path, required=True, metavar="DIR", help="torchvision's root")
-    for command in (lists, cifar10):
+    coco = commands.add_parser(
+        "coco",
+        help="lay out COCO 2017 for detection, or verify it",
+        epilog=COCO_EXAMPLES,
+        formatter_class=raw,
+    )
+    voc = commands.add_parser(
+        "voc", help="lay out VOC 2007 and 2012 for detection", epilog=VOC_EXAMPLES, formatter_class=raw
+    )
+    coco.add_argument("--classes", default="", metavar="A,B", help="of a subset: only these categories")
+    voc.add_argument("--years", type=int, nargs="+", choices=list(VOC_ARCHIVES), default=list(VOC_ARCHIVES))
+    for command in (coco, voc):
+        command.add_argument(
+            "--from", dest="source", type=Path, metavar="DIR", help="the archives, or a set to draw from"
+        )
+        command.add_argument("--to", type=Path, required=True, metavar="DIR", help="gets, or has, the layout")
+        command.add_argument("--download", action="store_true", help="fetch the archives that are missing")
+        command.add_argument(
+            "--subset", type=int, default=0, metavar="N", help="N training images, drawn, and N/2 to test on"
+        )
+        command.add_argument("--seed", type=int, default=0, help="of the draw")
+    for command in (lists, cifar10, coco, voc):
         command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     return parser
