@@ -197,9 +197,9 @@ def _chosen(options: argparse.Namespace) -> Iterator[str]:
     if options.command in ("coco", "voc"):
         where = (options.to, options.source, options.download, options.dry_run)
         if options.command == "voc":
-            return prepare_voc(*where, options.years, options.subset, options.seed)
+            return prepare_voc(*where, options.years, options.subset, options.subset_test, options.seed)
         classes = [name.strip() for name in options.classes.split(",") if name.strip()]
-        return prepare_coco(*where, options.subset, classes, options.seed)
+        return prepare_coco(*where, options.subset, options.subset_test, classes, options.seed)
     return verify_many_shot(options.name, options.root)
 
 
@@ -249,8 +249,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--to", type=Path, required=True, metavar="DIR", help="gets, or has, the layout")
         command.add_argument("--download", action="store_true", help="fetch the archives that are missing")
         command.add_argument(
-            "--subset", type=int, default=0, metavar="N", help="N training images, drawn, and N/2 to test on"
+            "--subset", type=int, default=0, metavar="N", help="draw N training images, and N/2 to test on"
         )
+        command.add_argument("--subset-test", type=int, metavar="M", help="M to test on instead")
         command.add_argument("--seed", type=int, default=0, help="of the draw")
     for command in (lists, cifar10, coco, voc):
         command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")

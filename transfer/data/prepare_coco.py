@@ -38,6 +38,7 @@ def prepare_coco(
     downloaded: bool = False,
     dry_run: bool = False,
     subset: int = 0,
+    subset_test: int | None = None,
     classes: Sequence[str] = (),
     seed: int = 0,
     expected: Counts = COCO_2017,
@@ -53,6 +54,7 @@ def prepare_coco(
             ``target/archives``.
         dry_run: write nothing.
         subset: training images to draw, and half as many (rounded up) to test on; 0: all.
+        subset_test: images of a subset to test on, instead.
         classes: of a subset: only these categories, and images that show one of them.
         seed: of the draw.
         expected: images and annotations of each split.
@@ -66,6 +68,8 @@ def prepare_coco(
     """
     folder = target / "coco"
     from_somewhere = source is not None or downloaded
+    if subset_test is not None and not subset:
+        raise ValueError("images to test on are those of a subset: give --subset N, or no --subset-test")
     if subset and not from_somewhere:
         raise ValueError("a subset comes from archives or a folder: give --from DIR, or --download")
     if classes and not subset:
@@ -89,9 +93,10 @@ def prepare_coco(
     files = Source(
         archives=() if unpacked else tuple(source / archive.name for archive in archives), folder=unpacked
     )
+    numbers = {"train": subset, "val": -(-subset // 2) if subset_test is None else subset_test}
     with whole_folder(folder) as building:
         if subset:
-            _write_subset(files, building, subset, classes, seed, expected)
+            _write_subset(files, building, numbers, classes, seed)
         else:
             files.put(building, _is_wanted)
         lines = list(verify_coco(building, expected))
@@ -139,7 +144,7 @@ def _is_annotations(path: PurePosixPath) -> bool:
 
 
 def _write_subset(
-    files: Source, folder: Path, num_train: int, classes: Sequence[str], seed: int, expected: Counts
+    files: Source, folder: Path, numbers: Mapping[str, int], classes: Sequence[str], seed: int
 ) -> None:
     files.put(folder, _is_annotations)
     drawn: dict[str, Any] = {
@@ -150,10 +155,10 @@ def _write_subset(
         "images": {},
     }
     wanted: set[str] = set()
-    for split in expected:
+    for split, number in numbers.items():
         path = folder / "annotations" / f"instances_{split}2017.json"
         content = read_coco(path)
-        _keep(content, num_train if split == "train" else -(-num_train // 2), classes, seed, str(path.name))
+        _keep(content, number, classes, seed, path.name)
         path.write_text(json.dumps(content), encoding="utf-8")
         names = [image["file_name"] for image in content["images"]]
         wanted |= {f"{split}2017/{name}" for name in names}

@@ -46,6 +46,7 @@ def prepare_voc(
     dry_run: bool = False,
     years: Sequence[int] = (2007, 2012),
     subset: int = 0,
+    subset_test: int | None = None,
     seed: int = 0,
     expected: Counts = VOC,
     archives: Mapping[int, tuple[Archive, ...]] = VOC_ARCHIVES,
@@ -62,6 +63,7 @@ def prepare_voc(
         years: 2007, 2012.
         subset: images to draw of each year's trainval, and half as many (rounded up) of its test list;
             in each of the lists every class has an object that is not difficult. 0: all.
+        subset_test: images of a subset to test on, instead.
         seed: of the draw.
         expected: images of each list.
         archives: by checksum.
@@ -73,6 +75,8 @@ def prepare_voc(
             left of the year that was being written.
     """
     from_somewhere = source is not None or downloaded
+    if subset_test is not None and not subset:
+        raise ValueError("images to test on are those of a subset: give --subset N, or no --subset-test")
     if subset and not from_somewhere:
         raise ValueError("a subset comes from archives or a folder: give --from DIR, or --download")
     for year in years:
@@ -98,9 +102,10 @@ def prepare_voc(
             folder=unpacked,
             prefix=PurePosixPath("VOCdevkit", f"VOC{year}"),
         )
+        numbers = {"trainval": subset, "test": -(-subset // 2) if subset_test is None else subset_test}
         with whole_folder(folder) as building:
             if subset:
-                _write_subset(files, building, year, subset, seed)
+                _write_subset(files, building, year, numbers, seed)
             else:
                 files.put(building, _is_wanted)
             lines = list(verify_voc(building, year, expected[year]))
@@ -134,7 +139,7 @@ def _is_wanted(path: PurePosixPath) -> bool:
     return str(path.parent) in ("Annotations", "JPEGImages", "ImageSets/Main")
 
 
-def _write_subset(files: Source, folder: Path, year: int, num_train: int, seed: int) -> None:
+def _write_subset(files: Source, folder: Path, year: int, numbers: Mapping[str, int], seed: int) -> None:
     files.put(folder, lambda path: str(path.parent) == "Annotations" or _is_list(path))
     lists = {path.stem: path for path in sorted((folder / "ImageSets" / "Main").iterdir())}
     drawn: dict[str, Any] = {"of": f"VOC {year}", "seed": seed, "counts": {}, "images": {}}
@@ -143,8 +148,7 @@ def _write_subset(files: Source, folder: Path, year: int, num_train: int, seed: 
         if split in lists:
             names = read_names(SetFiles(voc_dir=str(folder), split=split))
             classes_of = {name: _classes_of(folder / "Annotations" / f"{name}.xml") for name in names}
-            number = num_train if split == "trainval" else -(-num_train // 2)
-            drawn["images"][split] = draw(classes_of, VOC_CLASSES, number, seed, f"VOC{year} {split}")
+            drawn["images"][split] = draw(classes_of, VOC_CLASSES, numbers[split], seed, f"VOC{year} {split}")
             kept.update(drawn["images"][split])
     for split, path in lists.items():
         names = [name for name in read_names(SetFiles(voc_dir=str(folder), split=split)) if name in kept]
