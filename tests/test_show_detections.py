@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import io
 import json
@@ -16,12 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import detect_scene
 import numpy as np
 import pytest
+import torch
+import voc_scene
 from browser import Browser, Page
 from page_scene import Walk
 from PIL import Image
 from report_rows import MEC, of
+from torch import nn
 
 from transfer.detect.pictures import main
 from transfer.detect.pictures.command import build, choose
@@ -33,6 +38,8 @@ from transfer.report.rows import write_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT = 64, 48
+# What detectron2 itself warns of.
+QUIET = [mark.args[0] for mark in detect_scene.DETECTRON2 if mark.name == "filterwarnings"]
 SCRIPT = "<script>"
 CLASSES = {3: "cat", 7: SCRIPT}
 # image -> (category, box, crowd); image 3 is empty
@@ -419,6 +426,18 @@ def test_the_run_is_named_by_its_rows(folder: Path) -> None:
         page_of(folder)
 
 
+def test_an_image_s_own_ap_is_shown_where_the_run_left_it(folder: Path) -> None:
+    assert "of this image alone" not in page_of(folder)
+    (folder / "per_image.csv").write_text("image_id,file_name,box_ap\n1,001.png,43.21\n3,003.png,\n")
+    assert re.findall(r"box AP of this image alone, at any score: ([\d.]+)", page_of(folder)) == ["43.2"]
+    (folder / "per_image.csv").write_text("image_id,file_name,box_ap\n1,001.png,much\n")
+    with pytest.raises(ValueError, match=r"per_image\.csv:2: box_ap: could not convert"):
+        page_of(folder)
+    (folder / "per_image.csv").write_text("image_id,file_name\n1,001.png\n")
+    with pytest.raises(ValueError, match=r"per_image\.csv: lacks the column 'box_ap'"):
+        page_of(folder)
+
+
 def test_voc_boxes_and_difficult_objects(voc_folder: Path) -> None:
     scene = read_scene(voc_folder)
     assert [truth.box for truth in scene.truths["000012"]] == [
@@ -476,6 +495,68 @@ def test_a_detector_without_predictions_has_a_page_that_says_so(folder: Path, re
     assert ("0.123" in page) == bool(results)
     assert captions(page) == [[2, 0, 0, 2, 0], [1, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
     assert (said in page_of(folder, min_score=0.1)) != bool(results)
+
+
+# ------------------------------------------------------------------------------------------ what a run leaves
+
+
+class Noisy(nn.Module):
+    """A detector with twelve objects an image, some near the truth of the scene, some anywhere."""
+
+    def __init__(self, near: list[tuple[int, int, int, int]]) -> None:
+        super().__init__()
+        self.near, self.rng = near, np.random.default_rng(0)
+
+    def forward(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        from detectron2.structures import Boxes, Instances
+
+        found = []
+        for image in inputs:
+            size = image["height"], image["width"]
+            boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in self.near * 6], float)
+            boxes += self.rng.normal(0, 2, boxes.shape)
+            boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+            instances = Instances(size)
+            instances.pred_boxes = Boxes(torch.from_numpy(boxes).float())
+            instances.scores = torch.from_numpy(self.rng.random(len(boxes)))
+            instances.pred_classes = torch.tensor([0, 1] * (len(boxes) // 2))
+            instances.pred_masks = torch.rand(len(boxes), *size) < 0.5
+            found.append({"instances": instances})
+        return found
+
+
+@pytest.mark.detectron2
+@pytest.mark.filterwarnings(*QUIET)
+@pytest.mark.parametrize("kind", ["coco", "voc"])
+def test_what_the_task_leaves_is_read_and_counted_alike(kind: str, tmp_path: Path) -> None:
+    from detectron2.config import get_cfg
+
+    from transfer.detect.score import evaluate
+    from transfer.detect.sets import SetFiles, register
+
+    if kind == "coco":
+        detect_scene.write_set(tmp_path, "val")
+        files = SetFiles(str(tmp_path / "val.json"), str(tmp_path / "val"))
+        near = [box for _, *box in detect_scene.OBJECTS]
+    else:
+        given = voc_scene.write_voc(tmp_path, 2007, {"test": 4}, every_class=True)["test"]
+        files = SetFiles(**given)  # type: ignore[arg-type]
+        near = [(x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1) for _, x0, y0, x1, y1 in voc_scene.EVERY_CLASS[:2]]
+    cfg = get_cfg()
+    cfg.MODEL.MASK_ON = kind == "coco"
+    cfg.DATALOADER.NUM_WORKERS = 0
+    out = tmp_path / "run" / "predictions_val"
+    evaluate(Noisy(near), cfg, register(f"shown_{kind}", files), out, "pycocotools")
+    page = build(out, 24, "first", 0.0, 0, 640)
+    with (out / "per_image.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    theirs = [[int(row[name]) for name in ("objects", "predictions", "box_tp50", "box_fp50")] for row in rows]
+    ours = [[objects, shown, found, false] for objects, shown, found, _, false in captions(page)]
+    assert ours == theirs
+    assert sum(row[2] for row in ours) > 0
+    assert sum(row[3] for row in ours) > 0
+    shown_ap = re.findall(r"at any score: ([\d.]+)", page)
+    assert shown_ap == [f"{float(row['box_ap']):.1f}" for row in rows]
 
 
 # ------------------------------------------------------------------------------------------ refusals

@@ -20,12 +20,13 @@ import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from transfer.detect.pictures.identity import read_identity
 from transfer.detect.pictures.match import Matching, match
 from transfer.detect.pictures.page import count, picture, render
-from transfer.detect.pictures.read import ImageId, Scene, find_predictions, read_scene
+from transfer.detect.pictures.read import ImageId, Scene, find_predictions, read_image_ap, read_scene
 
 ORDERS = ("worst", "best", "random", "first")
 OUT = "detections.html"
@@ -60,12 +61,13 @@ def build(folder: Path, num_images: int, order: str, min_score: float, seed: int
         OSError, ValueError: what cannot be read; the message gives the file and the entry.
     """
     identity = read_identity(folder)
-    scene = read_scene(folder)
+    scene, image_ap = read_scene(folder), read_image_ap(folder)
     if not scene.images:
         raise ValueError(f"{folder}: its set has no images")
     matchings = {key: match(scene.truths[key], scene.predictions[key]) for key in scene.images}
-    pictures = [
-        picture(
+    pictures = []
+    for key in choose(scene, matchings, num_images, order, min_score, seed):
+        drawn = picture(
             scene.images[key],
             scene.truths[key],
             scene.predictions[key],
@@ -74,8 +76,7 @@ def build(folder: Path, num_images: int, order: str, min_score: float, seed: int
             min_score,
             max_side,
         )
-        for key in choose(scene, matchings, num_images, order, min_score, seed)
-    ]
+        pictures.append(replace(drawn, ap=image_ap.get(str(key))))
     return render(scene, matchings, pictures, identity, order, min_score)
 
 

@@ -59,6 +59,7 @@ class Picture:
     predictions: tuple[Mark, ...]
     left_out: int  # predictions beyond MAX_PREDICTIONS
     counts: dict[str, int]
+    ap: float | None = None  # of boxes, in percent, of this image alone
 
 
 def count(

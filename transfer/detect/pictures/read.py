@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from transfer.detect.pictures.match import Box, Prediction, Truth
 
 PREDICTIONS = "coco_instances_results.json"
 SET = "set.json"
+PER_IMAGE = "per_image.csv"
 PREFIX = "predictions_"
 ImageId = int | str
 
@@ -85,6 +87,28 @@ def read_scene(folder: Path) -> Scene:
     entries = _read_json(path, list, "the task detect leaves it when it has evaluated")
     predictions = _read_predictions(path, entries, names, images)
     return Scene(str(about.get("name", "")), names, images, truths, predictions)
+
+
+def read_image_ap(folder: Path) -> dict[str, float]:
+    """Box AP in percent of every image by itself, by its id as text; empty where the run left none.
+
+    Raises:
+        ValueError: a ``per_image.csv`` without these columns, or with other text than numbers in them.
+    """
+    path = folder / PER_IMAGE
+    if not path.is_file():
+        return {}
+    found = {}
+    reader = csv.DictReader(_read_text(path).splitlines(), strict=True)
+    try:
+        for row in reader:
+            if row["box_ap"]:  # no object, no AP
+                found[row["image_id"]] = _number(float(row["box_ap"]))
+    except KeyError as error:
+        raise ValueError(f"{path}: lacks the column {error}, found {reader.fieldnames}") from error
+    except (csv.Error, TypeError, ValueError) as error:
+        raise ValueError(f"{path}:{reader.line_num}: box_ap: {error}") from error
+    return found
 
 
 Content = tuple[dict[int, str], dict[ImageId, ImageFile], dict[ImageId, list[Truth]]]
