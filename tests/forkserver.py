@@ -8,11 +8,13 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Imported once; tests that start many processes with another framework add its modules at import.
+PRELOAD = ["pretrain.train", "pytest", "transfer.backbone.contract"]
 
 
 def forkserver() -> ForkServerContext:
     """The context; what a process runs must be importable by name."""
     os.environ["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pretrain.train", "pytest", "transfer.backbone.contract"])
+    context.set_forkserver_preload(PRELOAD)
     return context

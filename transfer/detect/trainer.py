@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -170,7 +171,12 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
         hooks,
     )
     from detectron2.engine.train_loop import HookBase
-    from detectron2.utils.events import CommonMetricPrinter, JSONWriter, TensorboardXWriter
+    from detectron2.utils.events import (
+        CommonMetricPrinter,
+        JSONWriter,
+        TensorboardXWriter,
+        get_event_storage,
+    )
     from fvcore.nn.precise_bn import get_bn_modules
 
     class Trainer(DefaultTrainer):  # type: ignore[misc]  # detectron2 is untyped
@@ -189,7 +195,8 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
             optimiser = self.build_optimizer(cfg, self.plain_model)
             devices = [torch.cuda.current_device()] if cfg.MODEL.DEVICE != "cpu" else None
             model = create_ddp_model(self.plain_model, broadcast_buffers=False, device_ids=devices)
-            self._trainer = (MixedPrecision if cfg.SOLVER.AMP.ENABLED else Passes)(model, loader, optimiser)
+            step = AMPTrainer if cfg.SOLVER.AMP.ENABLED else Passes
+            self._trainer = step(Together(model), loader, optimiser)
             self.scheduler = self.build_lr_scheduler(cfg, optimiser)
             own = weakref.proxy(self)
             self.checkpointer = build_checkpointer(self.plain_model, Path(cfg.OUTPUT_DIR), training, own)
@@ -238,25 +245,29 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
             """Let go of the loader's processes."""
             self._trainer._data_loader_iter_obj = None
 
-    class Together:
-        """Stops all processes where one has a loss that is not finite; detectron2 stops the first alone."""
+    class Together(nn.Module):
+        """Stops all processes where the loss of one is not finite; detectron2 stops that one alone."""
 
-        def _write_metrics(self, losses: Mapping[str, Tensor], *arguments: Any, **options: Any) -> None:
-            total = sum_over_ranks(
-                torch.stack([loss.detach().float() for loss in losses.values()]).sum(), world
-            )
-            if not torch.isfinite(total):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, batch: Any) -> Any:
+            try:
+                losses, reason = self.inner(batch), ""
+                total = torch.stack([loss.detach().float() for loss in losses.values()]).sum()
+            except FloatingPointError as error:  # of proposals that are not finite
+                losses, reason = {}, f": {error}"
+                total = torch.tensor(math.nan, device=cfg.MODEL.DEVICE)
+            if not torch.isfinite(sum_over_ranks(total.clone(), world)):
                 own = {name: round(loss.item(), 4) for name, loss in losses.items()}
                 raise FloatingPointError(
-                    f"the loss became infinite or NaN in iteration {self.iter} (this process: {own}); lower "  # type: ignore[attr-defined]
-                    "the learning rate"
+                    f"the loss became infinite or NaN in iteration {get_event_storage().iter} "
+                    f"(on this process {own or math.nan}{reason}); lower the learning rate"
                 )
-            super()._write_metrics(losses, *arguments, **options)  # type: ignore[misc]
+            return losses
 
-    class MixedPrecision(Together, AMPTrainer):  # type: ignore[misc]
-        """detectron2's step in mixed precision."""
-
-    class Passes(Together, SimpleTrainer):  # type: ignore[misc]
+    class Passes(SimpleTrainer):  # type: ignore[misc]
         """detectron2's step; of several passes, their mean."""
 
         def run_step(self) -> None:
@@ -271,7 +282,7 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
                 data_time += time.perf_counter() - start_s
                 torch.manual_seed(seed_of(cfg.SEED, PASS, self.iter, world.rank * accumulate + number))
                 last = number + 1 == accumulate or world.size == 1
-                with nullcontext() if last else self.model.no_sync():
+                with nullcontext() if last else self.model.inner.no_sync():
                     losses = self.model(batch)
                     (sum(losses.values()) / accumulate).backward()
                 for name, loss in losses.items():
