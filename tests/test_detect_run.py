@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from detect_scene import CHECKOUT, DETECTRON2, NUM_IMAGES, make_backbone, rename_tensor, write_set
+from voc_scene import write_voc
 
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_detectron2
-from transfer.detect.score import METRICS
+from transfer.detect.search import UNDEFINED
 from transfer.detect.sets import SetFiles
+from transfer.detect.settings import metric_names
 from transfer.detect.task import Config, measure, run
 
 pytestmark = DETECTRON2
@@ -20,12 +26,19 @@ pytestmark = DETECTRON2
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sets, ``train`` and ``val``, and a detector for them that trains for two iterations."""
     folder = tmp_path_factory.mktemp("detect")
     for split in ("train", "val"):
         write_set(folder, split)
-    detector = (CHECKOUT / "configs" / "detect" / "mask_rcnn_r18_fpn_mini.yaml").read_text()
-    assert "MIN_SIZE_TEST: 128" in detector
-    (folder / "detector.yaml").write_text(detector.replace("128", "64"))
+    detector = CHECKOUT / "configs" / "detect" / "detectron2" / "mask_rcnn_r18_fpn_mini.yaml"
+    settings = {
+        "DATASETS": {"TRAIN": ["train"], "TEST": ["val"]},
+        "INPUT": {"MIN_SIZE_TRAIN": [64], "MAX_SIZE_TRAIN": 64, "MIN_SIZE_TEST": 64, "MAX_SIZE_TEST": 64},
+        "MODEL": {"ROI_HEADS": {"NUM_CLASSES": 2}},
+        "SOLVER": {"IMS_PER_BATCH": 2, "BASE_LR": 0.001, "MAX_ITER": 2, "STEPS": [], "WARMUP_ITERS": 0},
+        "VERSION": 2,
+    }
+    (folder / "detector.yaml").write_text(yaml.dump({"_BASE_": str(detector), **settings}))
     return folder
 
 
@@ -34,19 +47,15 @@ def backbone(root: Path) -> Backbone:
     return make_backbone(root / "backbone.safetensors", "resnet18")
 
 
-def a_config(root: Path) -> Config:
-    return Config(
-        dataset="scene",
-        protocol="two iterations",
-        detectron2_path=str(root / "detector.yaml"),
-        train=SetFiles(str(root / "train.json"), str(root / "train")),
-        val=SetFiles(str(root / "val.json"), str(root / "val")),
-        evaluate_train=True,
-        iterations=2,
-        images_per_batch=2,
-        learning_rate=0.001,
-        warmup_iterations=0,
-    )
+def a_config(root: Path, **changes: Any) -> Config:
+    values = {
+        "dataset": "scene",
+        "protocol": "two-iterations",
+        "detectron2_path": str(root / "detector.yaml"),
+        "sets": {name: SetFiles(str(root / f"{name}.json"), str(root / name)) for name in ("train", "val")},
+        "evaluate_train": True,
+    }
+    return Config(**{**values, **changes})
 
 
 def trained(out: Path) -> dict[str, bytes]:
@@ -63,9 +72,15 @@ def test_a_run_measures_both_splits_and_repeats_itself(
     for out in outs:
         out.mkdir()
     first, second = [list(run(backbone, a_config(root), out)) for out in outs]
-    assert [(m.split, m.metric) for m in first] == [(s, m) for s in ("val", "train") for m in METRICS]
-    assert all(m.n == NUM_IMAGES and m.status == "ok" and m.backend == "detectron2" for m in first)
-    assert all(m.value is not None and 0 <= m.value <= 100 for m in first)
+    metrics = metric_names(a_config(root))
+    assert [(m.split, m.metric) for m in first] == [(s, m) for s in ("val", "train") for m in metrics]
+    assert {(m.n, m.backend, m.protocol, m.selection) for m in first} == {
+        (NUM_IMAGES, "detectron2, hotcoco", "two-iterations", "last")
+    }
+    for m in first:  # no rectangle has 32 x 32 pixels or more
+        absent = m.metric.endswith(("medium", "large"))
+        assert (m.status, m.value) == (UNDEFINED, None) if absent else m.status == "ok"
+        assert absent or (m.value is not None and 0 <= m.value <= 100)
     assert second == first
     assert trained(outs[0]) == trained(outs[1])
     log = (outs[0] / "log.txt").read_text()
@@ -91,8 +106,85 @@ def test_a_lost_tensor_stops_the_run_before_the_first_iteration(
     rename_tensor(weights_path, "res4.1.conv2.norm.running_var", "res4.1.conv2.norm.variance")
     with pytest.raises(ValueError, match=r"res4\.1\.conv2\.norm\.running_var: not in the file"):
         list(measure(weights_path, backbone.info, a_config(root), tmp_path))
-    assert "Starting training" not in (tmp_path / "log.txt").read_text()
+    assert not list(tmp_path.glob("model_*.pth"))
     assert not (tmp_path / "metrics.json").exists()
     rename_tensor(weights_path, "res4.1.conv2.norm.variance", "res4.1.conv2.norm.running_var")
     found = list(measure(weights_path, backbone.info, a_config(root), tmp_path))
-    assert all(m.value is not None and math.isfinite(m.value) for m in found)
+    assert all(m.value is None or math.isfinite(m.value) for m in found)
+    assert (tmp_path / "metrics.json").exists()
+
+
+def test_another_batch_rescales_the_schedule_and_is_another_protocol(
+    root: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    found = list(run(backbone, a_config(root, images_per_batch=1, evaluate_train=False), tmp_path))
+    assert {m.protocol for m in found} == {"two-iterations@batch1"}
+    with (tmp_path / "rescale.csv").open() as handle:
+        changes = {line["setting"]: (line["before"], line["after"]) for line in csv.DictReader(handle)}
+    assert changes["SOLVER.MAX_ITER"] == ("2", "4")
+    assert changes["SOLVER.BASE_LR"] == ("0.001", "0.0005")
+    settings = yaml.safe_load((tmp_path / "detectron2.yaml").read_text())["SOLVER"]
+    assert (settings["MAX_ITER"], settings["BASE_LR"], settings["IMS_PER_BATCH"]) == (4, 0.0005, 1)
+    iterations = [
+        json.loads(line)["iteration"] for line in (tmp_path / "metrics.json").read_text().splitlines()
+    ]
+    assert iterations[-1] == 3
+
+
+@pytest.mark.parametrize("choose_on", ["holdout", "test"])
+def test_a_searched_learning_rate_is_the_one_that_trains(
+    root: Path, backbone: Backbone, tmp_path: Path, choose_on: str
+) -> None:
+    """The rate of 1e30 diverges: it is recorded as that, and the other one trains."""
+    held = {"holdout_images": 2} if choose_on == "holdout" else {}
+    config = a_config(root, learning_rates=[1e30, 0.002], choose_on=choose_on, **held)
+    found = list(run(backbone, config, tmp_path))
+    searched = [m for m in found if "@lr=" in m.protocol]
+    rows = [m for m in found if m not in searched]
+    assert {m.protocol for m in searched} == {"two-iterations@lr=1e+30", "two-iterations@lr=0.002"}
+    assert {m.split for m in searched} == {"holdout" if choose_on == "holdout" else "val"}
+    assert all(m.status.startswith("not-run: diverged") for m in searched if "1e+30" in m.protocol)
+    assert {(m.protocol, m.selection) for m in rows} == {
+        ("two-iterations", "best-val" if choose_on == "holdout" else "best-test")
+    }
+    settings = yaml.safe_load((tmp_path / "detectron2.yaml").read_text())
+    assert settings["SOLVER"]["BASE_LR"] == 0.002
+    assert tuple(settings["DATASETS"]["TRAIN"]) == ("train",)
+    with (tmp_path / "selection.csv").open() as handle:
+        assert [line["status"] for line in csv.DictReader(handle)] == ["diverged", "ok"]
+
+
+def test_data_and_settings_that_are_at_fault_stop_before_training(
+    root: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    content = json.loads((root / "train.json").read_text())
+    content["annotations"][0]["segmentation"] = [[1, 1, 9, 9]]
+    content["annotations"][3]["bbox"] = [70, 70, 9, 9]
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    files = {"train": SetFiles(str(tmp_path / "bad.json"), str(root / "train"))}
+    config = a_config(root, sets={**a_config(root).sets, **files})
+    with pytest.raises(ValueError, match=r"2 settings contradict|polygon") as caught:
+        list(run(backbone, config, tmp_path / "out"))
+    assert "bad.json" in str(caught.value) or "sets.train" in str(caught.value)
+    assert not list((tmp_path / "out").glob("model_*.pth"))
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_voc_gives_boxes_by_its_own_metric(root: Path, backbone: Backbone, tmp_path: Path) -> None:
+    files = write_voc(tmp_path, 2007, {"trainval": 3, "test": 2}, every_class=True)
+    names = {"trainval": "voc_2007_trainval", "test": "voc_2007_test"}
+    options = {
+        "DATASETS": {"TRAIN": [names["trainval"]], "TEST": [names["test"]]},
+        "MODEL": {"MASK_ON": False, "ROI_HEADS": {"NUM_CLASSES": 20}},
+    }
+    config = a_config(
+        root,
+        sets={name: SetFiles(**files[split]) for split, name in names.items()},
+        options=options,
+        split="test",
+        evaluate_train=False,
+    )
+    found = list(run(backbone, config, tmp_path / "out"))
+    assert [m.metric for m in found] == ["box_ap", "box_ap50", "box_ap75"]
+    assert {(m.split, m.backend, m.n) for m in found} == {("test", "detectron2", 2)}
+    assert all(m.value is not None for m in found)
