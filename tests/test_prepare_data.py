@@ -208,7 +208,7 @@ def test_tool_ends_with_what_is_wrong(tmp_path: Path) -> None:
     assert failed.stderr == f"prepare_data: {tmp_path / 'oxford-iiit-pet'}: {expected}\n"
 
 
-@pytest.mark.parametrize("command", ["imagenet-lists", "imagenet", "cifar10", "many-shot"])
+@pytest.mark.parametrize("command", ["imagenet-lists", "imagenet", "cifar10", "many-shot", "coco", "voc"])
 def test_every_command_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         prepare.main(["--help"])

@@ -51,7 +51,8 @@ class Source:
                 unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
                 unpack(archive, self.prefix, target, wanted)
             except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-                raise ValueError(f"{archive}: a damaged archive ({error}); get it again") from error
+                reason = " ".join(str(error).split())
+                raise ValueError(f"{archive}: a damaged archive ({reason}); get it again") from error
             except FileExistsError as error:
                 raise ValueError(f"{archive}: holds {error.filename}, which is there already") from error
 

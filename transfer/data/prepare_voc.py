@@ -150,11 +150,11 @@ def _write_subset(files: Source, folder: Path, year: int, numbers: Mapping[str, 
             classes_of = {name: _classes_of(folder / "Annotations" / f"{name}.xml") for name in names}
             drawn["images"][split] = draw(classes_of, VOC_CLASSES, numbers[split], seed, f"VOC{year} {split}")
             kept.update(drawn["images"][split])
+    drawn["counts"] = {split: len(names) for split, names in drawn["images"].items()}
     for split, path in lists.items():
-        names = [name for name in read_names(SetFiles(voc_dir=str(folder), split=split)) if name in kept]
-        if split in drawn["images"]:
-            drawn["counts"][split] = len(names)
-        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+        names = read_names(SetFiles(voc_dir=str(folder), split=split))
+        left = drawn["images"].get(split, [name for name in names if name in kept])
+        path.write_text("".join(f"{name}\n" for name in left), encoding="utf-8")
     for path in (folder / "Annotations").iterdir():
         if path.stem not in kept:
             path.unlink()
