@@ -182,6 +182,9 @@ NINE_K = "on VOC 07 alone 9,000 iterations (MoCo, arXiv 1911.05722, Table 4) wit
 DETECT: dict[str, Protocol] = {
     "mask-rcnn-r18-fpn-mini": Protocol("Mask R-CNN R18-FPN", "configs/detect/mini.yaml"),
     "mask-rcnn-fpn-coco200": Protocol("Mask R-CNN FPN, 100 images", "configs/detect/coco200.yaml"),
+    "mask-rcnn-fpn-coco200-person": Protocol(
+        "Mask R-CNN FPN, 51 images, people", "configs/detect/coco200_person.yaml"
+    ),
     "mec-faster-rcnn-c4": Protocol(
         "Faster R-CNN C4",
         f"{MEC_APPENDIX}; searched learning rate",
