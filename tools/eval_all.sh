@@ -3,7 +3,7 @@
 #
 #   bash tools/eval_all.sh                                  the bundled set, end to end, CPU only
 #   bash tools/eval_all.sh --backbone checkpoint_0099.pth.tar --seeds 0,1,2
-#   bash tools/eval_all.sh --suite configs/suite/small.yaml --only detect --dry-run
+#   bash tools/eval_all.sh --suite configs/suite/small.yaml --only sot --dry-run
 #
 # Finished work is skipped. Exit status 0 when everything is done, 1 when a task failed (its cells in
 # the tables then say why), 2 for unusable input. All options but --suite go to

@@ -54,7 +54,7 @@ DATASET_TEXTS = {
     "mini-sot": "Single-object sequences of the bundled set.",
     "mini-mot": "Multi-object sequences of the bundled set.",
     "coco200": "200 images of COCO: 100 of train2017 to train on and 100 of val2017 to evaluate.",
-    "coco200-person": "People on those of the 200 COCO images that show some: 51 to train on, 58 to evaluate.",
+    "coco200-person": "People on those of the 200 COCO images that show any: 51 to train on, 58 to test.",
     "otb-crossing": "One sequence of OTB2015, Crossing.",
     "pets09-s2l1": "PETS09-S2L1: one video; trained on its first half, evaluated on its second.",
     "mot17": "The first frames of MOT17's training sequences; four to train on, three to evaluate.",
