@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def join(device: torch.device) -> World:
         if local_rank >= torch.cuda.device_count():
             raise ValueError(
                 f"local rank {local_rank} has no GPU of its own ({torch.cuda.device_count()} found); lower "
-                "torchrun's --nproc-per-node"
+                "--num-gpus or torchrun's --nproc-per-node"
             )
         torch.cuda.set_device(local_rank)
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
@@ -102,6 +104,15 @@ def sum_over_ranks(value: Tensor, world: World) -> Tensor:
     if world.size > 1:
         dist.all_reduce(value)
     return value
+
+
+def share_object(value: T, world: World) -> T:
+    """The first rank's ``value``, on every rank: what is too dear to find out on each of them."""
+    if world.size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+    return box[0]
 
 
 @torch.no_grad()

@@ -25,8 +25,8 @@ from transfer.detect.search import UNDEFINED, search
 from transfer.detect.sets import Registered, register
 from transfer.detect.settings import Config, protocol_of, resolve
 from transfer.detect.trainer import fit
-from transfer.findings import Weights, refuse
-from transfer.ranks import World, choose_device, join
+from transfer.findings import Finding, Weights, refuse
+from transfer.ranks import World, choose_device, join, share_object
 from transfer.report.rows import Measurement
 from transfer.run_folder import wait_for_all
 
@@ -138,10 +138,16 @@ def _check(cfg: Any, config: Config, sets: Mapping[str, Registered], weights: We
             f"evaluate_train: expected one training set, found {', '.join(cfg.DATASETS.TRAIN)}; AP over "
             "several sets is no mean of theirs"
         )
+    faults: list[Finding] = []
+    if world.first:
+        for name, images in sets.items():
+            uses = [True] if name in cfg.DATASETS.TRAIN else []  # for training, and to be evaluated on
+            uses += [False] if name in [evaluated for _, evaluated in _evaluated(config, cfg)] else []
+            for training in uses:
+                found = find_faults(images, training, config.check_images and training == uses[0])
+                faults += [fault for fault in found if fault not in faults]
     findings = [*find(cfg, weights), *accumulation_findings(cfg, config.accumulate)]
-    for name, images in sets.items():
-        # Opening every image once is enough: the first process does it for all.
-        findings += find_faults(images, name in cfg.DATASETS.TRAIN, config.check_images and world.first)
+    findings += share_object(faults, world)
     refuse(findings, config.allow, config.detectron2_path)
 
 
