@@ -4,11 +4,13 @@
     python -m transfer random --arch resnet18 --seed 0 --out random.safetensors
     python -m transfer import checkpoint_0099.pth.tar --out backbone.safetensors [--branch target]
     python -m transfer TASK CONFIG --backbone F --out DIR [--seed N] [key=value ...]
-    torchrun --nproc-per-node N -m transfer TASK CONFIG --backbone F --out DIR [key=value ...]
+    python -m transfer TASK CONFIG --backbone F --out DIR --num-gpus 8
+    python -m transfer TASK CONFIG ... --num-gpus 8 --num-machines 2 --machine-rank R --dist-url tcp://HOST:PORT
+    torchrun --nproc-per-node 8 -m transfer TASK CONFIG --backbone F --out DIR [key=value ...]
 
-Tasks: knn, linear, semisup, finetune, fewshot (which torchrun's processes can share), detect, sot, mot.
+Tasks: knn, linear, semisup, finetune, fewshot, detect (which several processes can share), sot, mot.
 A task writes DIR/results.csv, complete or not at all, and DIR/config.yaml beside it. The same command
-again goes on where an interrupted classification task had come to. Exit status 0 when the task gave its
+again goes on where an interrupted one of the shared tasks had come to. Exit status 0 when the task gave its
 rows (which may say "not-run" where a protocol does not fit the data), 1 when it failed (its rows then say
 why), 2 for wrong usage.
 """
@@ -23,7 +25,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from transfer.launch import add_options, run_processes, wants_processes
 from transfer.tasks import TASKS
+
+EXAMPLES = """examples:
+  python -m transfer {task} CONFIG --backbone F --out DIR
+  python -m transfer {task} CONFIG --backbone F --out DIR --num-gpus 8 seed=1
+  torchrun --nproc-per-node 8 -m transfer {task} CONFIG --backbone F --out DIR
+on each of two machines R = 0 and 1, of which machine 0 is called HOST:
+  python -m transfer {task} CONFIG --backbone F --out DIR --num-gpus 8 --num-machines 2 \\
+    --machine-rank R --dist-url tcp://HOST:29500
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,12 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     for field in ("method", "pretrain-data", "pretrain-epochs"):
         importer.add_argument(f"--{field}", help="what the checkpoint itself does not say")
     for name, task in TASKS.items():
-        command = commands.add_parser(name, help=f"{', '.join(task.metrics)} ({task.backend})")
+        command = commands.add_parser(
+            name,
+            help=f"{', '.join(task.metrics)} ({task.backend})",
+            epilog=EXAMPLES.format(task=name) if task.shared else "",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         command.add_argument("config", type=Path, help="YAML file under configs/")
         command.add_argument("--backbone", type=Path, required=True, help="backbone.safetensors")
         command.add_argument("--out", type=Path, required=True, help="run folder")
         command.add_argument("--seed", type=int, help="overrides the configuration's seed")
         command.add_argument("overrides", nargs="*", metavar="key=value", help="configuration overrides")
+        if task.shared:
+            add_options(command)
     args, rest = parser.parse_known_args(argv)
     stray = [word for word in rest if word.startswith("-") or "=" not in word or args.command not in TASKS]
     if stray:
@@ -72,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(asctime)s %(message)s")
-    command_line = shlex.join(["python", "-m", "transfer", *(sys.argv[1:] if argv is None else argv)])
+    words = list(sys.argv[1:] if argv is None else argv)
+    command_line = shlex.join(["python", "-m", "transfer", *words])
     try:
         if args.command == "random":
             from transfer.backbone.load import write_random
@@ -93,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pretrain_epochs=args.pretrain_epochs,
             )
             return 0
+        if TASKS[args.command].shared and wants_processes(args):
+            return run_processes(args, words)
         overrides = args.overrides + rest + ([] if args.seed is None else [f"seed={args.seed}"])
         rows = run_task(args.command, args.config, args.backbone, args.out, overrides, command_line)
     except (FileNotFoundError, ValueError, OmegaConfBaseException) as error:

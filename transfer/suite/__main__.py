@@ -43,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="0", help="comma-separated seeds (default: 0)")
     parser.add_argument("--only", nargs="+", choices=list(TASKS), help="only these tasks")
     parser.add_argument("--out", type=Path, help="run folder (default: runs/<suite name>)")
+    parser.add_argument(
+        "--num-gpus", type=int, default=1, metavar="N", help="for each job of a task that can share them"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and stop")
     args = parser.parse_args(argv)
     try:
@@ -62,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         planned = plan(suite, prepare_backbones(suite, args.backbone, out), seeds, out)
         jobs = [job for job in planned if job.task in chosen]
         print(f"{len(jobs)} jobs, {sum(map(is_done, jobs))} done before", flush=True)
-        num_failed = run_jobs(jobs)
+        num_failed = run_jobs(jobs, args.num_gpus)
         # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
         measured = [job.out / "results.csv" for job in planned if (job.out / "results.csv").exists()]
         if make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) != 0:

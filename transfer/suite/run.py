@@ -17,7 +17,7 @@ from transfer.suite.plan import Job, is_done
 from transfer.tasks import TASKS
 
 
-def run_jobs(jobs: Sequence[Job]) -> int:
+def run_jobs(jobs: Sequence[Job], num_gpus: int = 1) -> int:
     """Run what is not done, go on after a failure, return the number of jobs that failed."""
     num_failed = 0
     for i, job in enumerate(jobs, 1):
@@ -27,13 +27,13 @@ def run_jobs(jobs: Sequence[Job]) -> int:
             continue
         print(f"{place} … (progress: {job.out / 'console.txt'})", flush=True)
         start = time.perf_counter()
-        ok = run_job(job)
+        ok = run_job(job, num_gpus)
         num_failed += not ok
         print(f"{place}: {'ok' if ok else 'FAILED'}, {time.perf_counter() - start:.0f} s", flush=True)
     return num_failed
 
 
-def run_job(job: Job) -> bool:
+def run_job(job: Job, num_gpus: int = 1) -> bool:
     """Run one job in a fresh process; its output goes to ``console.txt``, its rows to ``results.csv``.
 
     A process that dies (killed, crashed) leaves ``failed: …`` rows, whatever it had written.
@@ -45,6 +45,8 @@ def run_job(job: Job) -> bool:
         leftover.unlink(missing_ok=True)
     arguments = [job.task, str(job.config_path), "--backbone", str(job.backbone.path)]
     arguments += ["--out", str(job.out), "--seed", str(job.seed)]
+    if num_gpus > 1 and TASKS[job.task].shared:
+        arguments += ["--num-gpus", str(num_gpus)]
     start = time.perf_counter()
     with (job.out / "console.txt").open("w") as console:
         code = subprocess.run(
