@@ -113,6 +113,8 @@ DATASETS: dict[str, str] = {
 }
 # Metrics side by side as papers order them; the others follow in the order of the metric table.
 METRIC_ORDER = ("top1", "top5", "box_ap50", "box_ap", "box_ap75", "mask_ap50", "mask_ap", "mask_ap75")
+# No column has these; they stand in the tables' CSVs only.
+CSV_ONLY = tuple(f"{part}_ap_{size}" for part in ("box", "mask") for size in ("small", "medium", "large"))
 
 
 def method_name(method: str) -> str:

@@ -22,11 +22,14 @@ PROVENANCE = (
     *("status", "seeds", "values", "n", "source"),
     *("config_sha256", "code_version", "hardware", "wall_s"),
 )
+BESIDE = "In no section"  # what its lines have for one
 CSV_COLUMNS = (*IDENTITY, *NUMBERS, *PROVENANCE)
 
 
 def to_csv(table: Table) -> str:
     """One line for every number that a section shows; a number shown in two sections has two lines.
+
+    Last come numbers that no section shows (:data:`~transfer.report.layout.CSV_ONLY`).
 
     What differs between the seeds is listed in the order of the seeds, with ``; `` between; so no digit of
     a row can change without a change here.
@@ -38,6 +41,8 @@ def to_csv(table: Table) -> str:
         for entry in section.entries:
             cell = entry.cell
             writer.writerow([section.title, *_identity(cell), *_numbers(entry), *_provenance(cell)])
+    for cell in table.beside:
+        writer.writerow([BESIDE, *_identity(cell), *_numbers(Entry(cell)), *_provenance(cell)])
     return output.getvalue()
 
 

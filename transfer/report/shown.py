@@ -82,6 +82,7 @@ class Table:
     name: str
     title: str
     sections: tuple[Section, ...]
+    beside: tuple[Cell, ...] = ()  # numbers that stand in its CSV only
 
     @property
     def cells(self) -> tuple[Cell, ...]:

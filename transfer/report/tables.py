@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from transfer.report import footnotes
 from transfer.report.aggregate import Cell, Column, Line
 from transfer.report.layout import (
+    CSV_ONLY,
     DATASETS,
     METRIC_ORDER,
     PLANS,
     SIDE_BY_SIDE,
     Note,
     method_name,
+    method_rank,
     rank_in,
     rank_text,
 )
@@ -55,6 +57,11 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
     unknown = sorted({cell.column.task for cell in cells} - set(homes))
     if unknown:
         raise ValueError(f"no table shows task {', '.join(unknown)}; known: {', '.join(homes)}")
+    beside: dict[str, list[Cell]] = {name: [] for name in PLANS}
+    for cell in cells:
+        if cell.column.metric in CSV_ONLY:
+            beside[homes[cell.column.task]].append(cell)
+    cells = [cell for cell in cells if cell.column.metric not in CSV_ONLY]
     layouts = {name: [_Layout(paper) for paper in plan.papers] for name, plan in PLANS.items()}
     others: dict[str, dict[str, list[Cell]]] = {name: {} for name in PLANS}
     for cell in cells:
@@ -87,7 +94,11 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
             apart[homes[column.task]].setdefault(key, []).append(cell)
     sections = {name: tuple(_sections(layouts[name], others[name], apart[name], notes)) for name in PLANS}
     sections[SIDE_BY_SIDE] += tuple(side_by_side(together, notes))
-    return [Table(name, plan.title, sections[name]) for name, plan in PLANS.items()]
+    for numbers in beside.values():
+        numbers.sort(
+            key=lambda cell: (_column_rank(cell.column), method_rank(cell.line.method), str(cell.line))
+        )
+    return [Table(name, plan.title, sections[name], tuple(beside[name])) for name, plan in PLANS.items()]
 
 
 def _sections(

@@ -13,7 +13,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from transfer.report.aggregate import Cell
-from transfer.report.layout import DATASETS, Note, method_name
+from transfer.report.layout import CSV_ONLY, DATASETS, Note, method_name
 from transfer.report.page.overview import build_overview
 from transfer.report.page.records import embed, to_script_json
 from transfer.report.page.texts import DATASET_TEXTS, describe_protocol, name_protocol, name_task
@@ -35,7 +35,8 @@ def render_page(
 
     The bytes depend on the arguments alone, and not on the order of the cells.
     """
-    ordered = sorted(cells, key=lambda cell: (str(cell.column), str(cell.line)))
+    shown = [cell for cell in cells if cell.column.metric not in CSV_ONLY]
+    ordered = sorted(shown, key=lambda cell: (str(cell.column), str(cell.line)))
     pictures = [(name, _title(name, svg), _data_url(svg)) for name, svg in (figures or {}).items()]
     style = "\n".join(_asset(name).strip() for name in STYLES)
     head_script = _asset(HEAD_SCRIPT).strip()
