@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,40 @@ def test_only_checkpoints_of_the_tasks_are_removed(tmp_path: Path) -> None:
     fill(tmp_path)
     remove_checkpoints(tmp_path, "linear")
     assert names(tmp_path) == set(OTHERS)
+
+
+DETECTION_OWN = (
+    *("model_0004999.pth", "last_checkpoint", ".model_0004999.pth.17", ".last_checkpoint.17"),
+    *("search/lr-0.02/model_0000099.pth", "search/lr-0.02/.model_0000199.pth.3"),
+)
+DETECTION_RECORDS = (
+    *("model_final.pth", "metrics.json", "events.out.tfevents.1.host", "selection.csv", "holdout/rest.json"),
+    *("search/lr-0.02/scores.json", "search/lr-0.02/model_final.pth", "predictions_val/set.json"),
+)
+DETECTION_OTHERS = (
+    "linear.pt",
+    "my_model.pth",
+    "model_best.pth",
+    "search/notes.txt",
+    "predictions_val/mine.png",
+)
+
+
+def test_a_detector_keeps_its_last_weights_until_another_run(tmp_path: Path) -> None:
+    def fill_and(act: Callable[[], None]) -> set[str]:
+        for name in (*DETECTION_OWN, *DETECTION_RECORDS, *DETECTION_OTHERS):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x")
+        act()
+        return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+
+    others, records = set(DETECTION_OTHERS), set(DETECTION_RECORDS)
+    assert fill_and(lambda: prepare_folder(tmp_path, "detect", "a key")) == others | {"resume.txt"}
+    everything = {*DETECTION_OWN, *records, *others, "resume.txt"}
+    assert fill_and(lambda: prepare_folder(tmp_path, "detect", "a key")) == everything
+    assert fill_and(lambda: prepare_folder(tmp_path, "detect", "another key")) == others | {"resume.txt"}
+    assert fill_and(lambda: remove_checkpoints(tmp_path, "detect")) == others | records
 
 
 TASKS = {

@@ -97,6 +97,7 @@ def test_unusable_suite_is_refused(tmp_path: Path, line: str, message: str) -> N
 def test_committed_suites_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MEC_TRANSFER_DATA", "data")
+    monkeypatch.setenv("DETECTRON2_DATASETS", "data")
     for path in sorted((ROOT / "configs/suite").glob("*.yaml")):
         assert load_suite(path).tasks
 

@@ -381,11 +381,14 @@ def _log_to(path: Path, world: World) -> Iterator[None]:
         handler.setFormatter(logging.Formatter("[%(asctime)s] %(message)s", datefmt="%H:%M:%S"))
     for logger in loggers:
         logger.setLevel(logging.INFO if world.first else logging.WARNING)
+        logger.propagate = False  # the command's own handler would print each line again
         for handler in handlers:
             logger.addHandler(handler)
     try:
         yield
     finally:
+        for logger in loggers:
+            logger.propagate = True
         for handler in handlers:
             for logger in loggers:
                 logger.removeHandler(handler)
