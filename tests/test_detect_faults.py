@@ -109,6 +109,13 @@ COCO_FAULTS: list[tuple[str, Callable[[Json], object], str]] = [
     ("annotation-fields", first(ignore=1), "annotation 1 is to be ignored"),
     ("annotation-fields", first(category_id="1"), "annotation 1 has '1' as its category"),
     ("annotation-fields", first(id="1"), "has '1' and 1 as its id"),
+    ("annotation-fields", first(iscrowd="0"), "annotation 1 has '0' as its iscrowd"),
+    (
+        "annotation-fields",
+        lambda content: content["images"][0].update(id="1"),
+        "image 1.png has '1' as its id",
+    ),
+    ("annotation-fields", lambda content: content["images"][0].update(id=-1), "image 1.png has -1 as its id"),
     ("annotation-fields", lambda content: content["images"][0].pop("width"), "image 1 lacks width"),
     ("annotation-fields", lambda content: content["images"][0].update(width=0), "image 1 is of 0 x 64"),
     ("annotation-fields", lambda content: content["images"][0].update(file_name=3), "has 3 as its name"),

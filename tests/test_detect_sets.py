@@ -149,8 +149,9 @@ def test_half_a_set_is_refused(fields: dict[str, Any], message: str) -> None:
         ("{", "expected COCO's JSON, found Expecting"),
         ("[]", "found no list of objects under 'images'"),
         ('{"images": [], "annotations": [3]}', "found no list of objects under 'annotations'"),
-        ('{"images": [], "annotations": [], "categories": []}', "expected categories with id and name"),
+        ('{"images": [], "annotations": [], "categories": []}', "expected categories with a name and an id"),
         ('{"images": [], "annotations": [], "categories": [{"id": "1", "name": "a"}]}', "found .*'1'"),
+        ('{"images": [], "annotations": [], "categories": [{"id": -1, "name": "a"}]}', "an id from 0, found"),
     ],
 )
 def test_other_json_is_refused(coco: SetFiles, content: str, message: str) -> None:

@@ -79,7 +79,9 @@ def _check_images(entries: Sequence[Json], cases: Cases) -> dict[Any, Json]:
         lacking = [key for key in IMAGE_FIELDS if key not in entry]
         if lacking:
             cases.add("annotation-fields", "image %s lacks %s", entry.get("id"), ", ".join(lacking))
-        elif type(entry["id"]) not in (int, str) or not isinstance(entry["file_name"], str):
+        elif type(entry["id"]) is not int or entry["id"] < 0:
+            cases.add("annotation-fields", "image %s has %r as its id", entry["file_name"], entry["id"])
+        elif not isinstance(entry["file_name"], str):
             cases.add("annotation-fields", "image %s has %r as its name", entry["id"], entry["file_name"])
         elif not all(_is_number(size) and size > 0 for size in (entry["width"], entry["height"])):
             cases.add(
@@ -108,7 +110,7 @@ def _wrong(annotation: Mapping[str, Any], needed: Sequence[str]) -> str:
     for key in needed:
         if key not in annotation:
             return f"lacks {', '.join(key for key in needed if key not in annotation)}"
-    if type(annotation["id"]) is not int or type(annotation["image_id"]) not in (int, str):
+    if type(annotation["id"]) is not int or type(annotation["image_id"]) is not int:
         return f"has {annotation['id']!r} and {annotation['image_id']!r} as its id and its image's"
     if type(annotation["category_id"]) is not int:
         return f"has {annotation['category_id']!r} as its category"
@@ -117,6 +119,8 @@ def _wrong(annotation: Mapping[str, Any], needed: Sequence[str]) -> str:
         return f"has {box!r} as its box"
     if "area" in needed and not _is_number(annotation["area"]):
         return f"has {annotation['area']!r} as its area"
+    if annotation.get("iscrowd", 0) not in (0, 1):  # of text, pycocotools takes "0" for a crowd
+        return f"has {annotation['iscrowd']!r} as its iscrowd"
     if annotation.get("ignore", 0):
         return "is to be ignored, which detectron2 refuses"
     return ""

@@ -86,7 +86,7 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, or not these lists, or a category without id and name.
+        ValueError: not JSON, or not these lists, or a category without a name and an id from 0.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such annotation file")
@@ -104,9 +104,15 @@ def read_coco(path: Path) -> dict[str, list[dict[str, Any]]]:
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(f"{path}: expected COCO instances, found no list of objects under {key!r}")
     categories = content["categories"]
-    lacking = [entry for entry in categories if type(entry.get("id")) is not int or "name" not in entry]
+    lacking = [
+        entry
+        for entry in categories
+        if type(entry.get("id")) is not int or entry["id"] < 0 or "name" not in entry
+    ]
     if lacking or not categories:
-        raise ValueError(f"{path}: expected categories with id and name, found {lacking[:1] or 'none'}")
+        raise ValueError(
+            f"{path}: expected categories with a name and an id from 0, found {lacking[:1] or 'none'}"
+        )
     categories.sort(key=lambda category: category["id"])
     return content  # type: ignore[no-any-return]
 
