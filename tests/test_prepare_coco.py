@@ -199,6 +199,30 @@ def test_a_subset_is_drawn_from_a_layout_too(tmp_path: Path, source: Path) -> No
         lay_out(tmp_path / "other", tmp_path / "all", archives=())
 
 
+def test_images_of_a_layout_may_lie_behind_a_link(tmp_path: Path, source: Path) -> None:
+    lay_out(tmp_path / "all", source)
+    images = tmp_path / "all" / "coco" / "train2017"
+    images.rename(tmp_path / "disk")
+    images.symlink_to(tmp_path / "disk")
+    lay_out(tmp_path / "part", tmp_path / "all", subset=3, archives=())
+    copied = tmp_path / "part" / "coco" / "train2017"
+    assert not copied.is_symlink()
+    assert sorted(path.name for path in copied.iterdir()) == subset_of(tmp_path / "part")["images"]["train"]
+
+
+def test_what_is_wrong_with_a_layout_is_named_by_its_own_path(tmp_path: Path, source: Path) -> None:
+    lay_out(tmp_path / "all", source)
+    path = tmp_path / "all" / "coco" / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"][0]["image_id"] = 99
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances_val2017\.json: annotation 1 is of no image of it"):
+        lay_out(tmp_path / "part", tmp_path / "all", subset=3, archives=())
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"part/coco/annotations/instances_val2017\.json: no such"):
+        lay_out(tmp_path / "part", tmp_path / "all", subset=3, archives=())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -201,6 +201,14 @@ def test_a_subset_is_drawn_from_a_layout_too(tmp_path: Path, source: Path) -> No
         lay_out(tmp_path / "all", source, subset=2)
 
 
+def test_a_subset_of_damaged_annotations_is_refused(tmp_path: Path, source: Path) -> None:
+    lay_out(tmp_path / "all", source)
+    (tmp_path / "all" / "VOC2007" / "Annotations" / "000001.xml").write_text("<annotation>")
+    with pytest.raises(ValueError, match=r"sets/VOC2007/Annotations/000001\.xml: not XML: no element found"):
+        lay_out(tmp_path / "sets", tmp_path / "all", years=[2007], subset=2, archives={})
+    assert list((tmp_path / "sets").iterdir()) == []
+
+
 def test_a_subset_that_cannot_show_every_class_is_refused(tmp_path: Path, source: Path) -> None:
     lay_out(tmp_path / "all", source)
     folder = tmp_path / "all" / "VOC2007"

@@ -41,11 +41,11 @@ class Source:
             ValueError: a damaged archive, a link or a path that leads out of it, or a file that is in two.
         """
         if self.folder is not None:
-            for path in sorted(self.folder.rglob("*")):
-                relative = PurePosixPath(path.relative_to(self.folder).as_posix())
-                if path.is_file() and wanted(relative):
-                    (target / relative).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path, target / relative)
+            for parent, _, names in os.walk(self.folder, followlinks=True):  # images often lie elsewhere
+                below = PurePosixPath(os.path.relpath(parent, self.folder))
+                for name in filter(lambda name: wanted(below / name), names):
+                    (target / below).mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(os.path.join(parent, name), target / below / name)
         for archive in self.archives:
             try:
                 unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
@@ -97,8 +97,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
     try:
         yield building
         building.rename(target)
-    except ValueError as error:
-        raise ValueError(str(error).replace(str(building), str(target))) from error
+    except (ValueError, FileNotFoundError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(str(error).replace(str(building), str(target))) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 

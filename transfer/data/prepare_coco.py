@@ -179,6 +179,8 @@ def _keep(
     kept = {number for number, name in names.items() if not classes or name in classes}
     shown: dict[int, set[str]] = {image["id"]: set() for image in content["images"]}
     for annotation in content["annotations"]:
+        if annotation["image_id"] not in shown:
+            raise ValueError(f"{where}: annotation {annotation['id']} is of no image of it")
         if annotation["category_id"] in kept and not annotation.get("iscrowd", 0):
             shown[annotation["image_id"]].add(names[annotation["category_id"]])
     classes_of = {

@@ -167,8 +167,15 @@ def _is_list(path: PurePosixPath) -> bool:
 
 
 def _classes_of(path: Path) -> set[str]:
-    """The classes of an image's objects that are not difficult."""
-    objects = ElementTree.parse(path).getroot().findall("object")
+    """The classes of an image's objects that are not difficult.
+
+    Raises:
+        ValueError: not XML.
+    """
+    try:
+        objects = ElementTree.parse(path).getroot().findall("object")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: not XML: {error}") from error
     return {
         (entry.findtext("name") or "").strip()
         for entry in objects
