@@ -44,6 +44,28 @@ def test_digest_follows_values_and_named_files_but_not_the_place_of_the_data(
     assert digest(tmp_path) != first
 
 
+def test_digest_follows_what_files_elsewhere_hold_not_where_they_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A protocol of one's own need not lie below configs/, nor its base beside it."""
+    monkeypatch.setenv("MEC_TRANSFER_DATA", "/here")
+
+    def lay_out(name: str, base: str = "a: 1\n", top: str = "_BASE_: ../shared/base.yaml\n") -> str:
+        for place, text in (("shared/base.yaml", base), ("own/top.yaml", top)):
+            (tmp_path / name / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / place).write_text(text)
+        return str(tmp_path / name / "own/top.yaml")
+
+    first = digest(tmp_path, tracker=lay_out("here"))
+    assert digest(tmp_path, tracker=lay_out("there")) == first
+    assert digest(tmp_path, tracker=lay_out("here", base="a: 2\n")) != first
+    assert digest(tmp_path, tracker=lay_out("here", top="_BASE_: ../shared/base.yaml\nb: 3\n")) != first
+    absolute = f'_BASE_: "{tmp_path}/there/shared/base.yaml"\n'
+    before = digest(tmp_path, tracker=lay_out("here", top=absolute))
+    (tmp_path / "there/shared/base.yaml").write_text("a: 4\n")
+    assert digest(tmp_path, tracker=lay_out("here", top=absolute)) != before
+
+
 def test_digest_leaves_out_how_a_machine_computes(tmp_path: Path) -> None:
     path = tmp_path / "linear.yaml"
     path.write_text("dataset: tiny\nprotocol: linear-sgd\ndata_dir: somewhere\n")

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,8 @@ MACHINE_KEYS = (
 )
 # Folders of real data; what lies below one of them is the same data on every machine.
 DATA_ROOTS = ("MEC_TRANSFER_DATA", "DETECTRON2_DATASETS")
+CONFIG_SUFFIXES = (".yaml", ".yml", ".py")
+NAMED_FILE = re.compile(r"[^\s'\"\[\](),]*/[^\s'\"\[\](),]+\.(?:ya?ml|py)\b")  # a path inside a configuration
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
@@ -71,8 +74,8 @@ def identity(config: Any) -> dict[str, Any]:
     """What a configuration decides, as plain data that is the same on every machine.
 
     The folders of the real data are replaced by their variables' names, and every configuration file
-    that this one names (a detectron2 YAML, an mmtrack file) is joined by a digest of its content,
-    files that it names in turn included; so is a list of labelled images, wherever it lies. The seed
+    that this one names (a detectron2 YAML, an mmtrack file) gives way to a digest of its content, files
+    that it names in turn included; so is a list of labelled images, wherever it lies. The seed
     is left out: seeds of one recipe are one recipe; and so are :data:`MACHINE_KEYS`, and exceptions
     from the lint when there are none, which rows older than that field lack.
     """
@@ -99,23 +102,28 @@ def _portable(value: Any) -> Any:
         root = os.environ.get(variable)
         if root and Path(value).is_relative_to(root):
             return (Path(variable) / Path(value).relative_to(root)).as_posix()
-    if value.startswith("configs/") and Path(value).is_file():
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in _with_bases(Path(value))}
+    path = Path(value)
+    if (value.startswith("configs/") or path.suffix in CONFIG_SUFFIXES) and path.is_file():
+        return {
+            os.path.relpath(file, path.parent): hashlib.sha256(file.read_bytes()).hexdigest()
+            for file in _with_bases(path)
+        }
     return value
 
 
 def _with_bases(path: Path) -> list[Path]:
-    """A configuration file and the neighbours that it names, directly or through one another."""
+    """A configuration file and the files that it names, directly or through one another: neighbours by their
+    names alone, configurations elsewhere by a path from its folder or an absolute one."""
     found, waiting = [], [path]
     while waiting:
         current = waiting.pop()
         found.append(current)
+        if current.suffix not in CONFIG_SUFFIXES:
+            continue
         text = current.read_text(encoding="utf-8")
-        waiting += [
-            neighbour
-            for neighbour in sorted(current.parent.iterdir())
-            if neighbour.is_file() and neighbour.name in text and neighbour not in found + waiting
-        ]
+        named = [neighbour for neighbour in sorted(current.parent.iterdir()) if neighbour.name in text]
+        named += [Path(os.path.normpath(current.parent / word)) for word in NAMED_FILE.findall(text)]
+        waiting += [file for file in dict.fromkeys(named) if file.is_file() and file not in found + waiting]
     return sorted(found)
 
 
