@@ -117,13 +117,16 @@ def test_a_lost_tensor_stops_the_run_before_the_first_iteration(
 def test_another_batch_rescales_the_schedule_and_is_another_protocol(
     root: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    found = list(run(backbone, a_config(root, images_per_batch=1, evaluate_train=False), tmp_path))
+    config = a_config(root, images_per_batch=1, evaluate_train=False, checkpoint_period=3)
+    found = list(run(backbone, config, tmp_path))
     assert {m.protocol for m in found} == {"two-iterations@batch1"}
     with (tmp_path / "rescale.csv").open() as handle:
         changes = {line["setting"]: (line["before"], line["after"]) for line in csv.DictReader(handle)}
     assert changes["SOLVER.MAX_ITER"] == ("2", "4")
     assert changes["SOLVER.BASE_LR"] == ("0.001", "0.0005")
     settings = yaml.safe_load((tmp_path / "detectron2.yaml").read_text())["SOLVER"]
+    assert settings["CHECKPOINT_PERIOD"] == 3
+    assert "SOLVER.CHECKPOINT_PERIOD" not in changes  # it stayed as the task has it
     assert (settings["MAX_ITER"], settings["BASE_LR"], settings["IMS_PER_BATCH"]) == (4, 0.0005, 1)
     iterations = [
         json.loads(line)["iteration"] for line in (tmp_path / "metrics.json").read_text().splitlines()

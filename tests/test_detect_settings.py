@@ -177,6 +177,12 @@ def test_a_schedule_that_cannot_be_is_refused(tmp_path: Path, solver: str, messa
         resolved(a_config(write(tmp_path, f"SOLVER: {{{solver}}}")))
 
 
+@pytest.mark.parametrize("test", ["AUG: {ENABLED: true}", "EXPECTED_RESULTS: [[bbox, AP, 38.5, 0.2]]"])
+def test_what_only_detectron2s_own_script_does_is_refused(tmp_path: Path, test: str) -> None:
+    with pytest.raises(ValueError, match=r"TEST\.(AUG\.ENABLED|EXPECTED_RESULTS): found .*; remove it"):
+        resolved(a_config(write(tmp_path, f"TEST: {{{test}}}")))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ TASK_KEYS = {
     "SOLVER.BASE_LR": "learning_rates",
     "SOLVER.CHECKPOINT_PERIOD": "checkpoint_period",
 }
+# What detectron2's training script does and nothing here; without effect it would be a lie in the YAML.
+NOT_HERE = ("TEST.AUG.ENABLED", "TEST.EXPECTED_RESULTS")
 CHOICES = {"choose_on": ("holdout", "test"), "evaluator": ("hotcoco", "pycocotools")}
 VOC_METRICS = ("ap", "ap50", "ap75")
 COCO_METRICS = (*VOC_METRICS, "ap_small", "ap_medium", "ap_large")
@@ -135,6 +139,11 @@ def resolve(
     cfg.SEED = config.seed
     _check_sets(cfg, sets, config.detectron2_path)
     _check_schedule(cfg.SOLVER, config.detectron2_path)
+    for key in NOT_HERE:
+        if value := reduce(getitem, key.split("."), cfg):
+            raise ValueError(
+                f"{config.detectron2_path}: {key}: found {value}, which nothing here does; remove it"
+            )
     cfg.freeze()
     return cfg
 

@@ -127,6 +127,7 @@ def _settings(
     changes = rescale(cfg, config.images_per_batch)
     if config.checkpoint_period:  # counts iterations as they are here
         cfg.SOLVER.CHECKPOINT_PERIOD = config.checkpoint_period
+        changes = [change for change in changes if change.setting != "SOLVER.CHECKPOINT_PERIOD"]
     cfg.freeze()
     return cfg, changes
 
