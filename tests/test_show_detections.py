@@ -380,6 +380,18 @@ def test_boxes_and_masks_are_in_image_pixels(folder: Path) -> None:
         assert embedded.size == (32, 24)
 
 
+def test_polygons_that_detectron2_leaves_out_are_not_drawn(folder: Path) -> None:
+    page = page_of(folder)
+    for short in ([1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7], []):
+        edit("val.json", lambda c, short=short: c["annotations"][0]["segmentation"].append(short) or c)(
+            folder
+        )
+    assert page_of(folder) == page
+    change = edit("val.json", lambda c: c["annotations"][0]["segmentation"].append([9, 9, 20, 9, 9, 20]) or c)
+    change(folder)
+    assert page_of(folder) != page
+
+
 def test_a_rotated_photograph_is_turned_as_detectron2_turns_it(folder: Path) -> None:
     path = folder.parents[1] / "images" / "001.png"
     exif = Image.Exif()
@@ -430,6 +442,9 @@ def test_an_image_s_own_ap_is_shown_where_the_run_left_it(folder: Path) -> None:
     assert "of this image alone" not in page_of(folder)
     (folder / "per_image.csv").write_text("image_id,file_name,box_ap\n1,001.png,43.21\n3,003.png,\n")
     assert re.findall(r"box AP of this image alone, at any score: ([\d.]+)", page_of(folder)) == ["43.2"]
+    line = "image_id,file_name,box_ap\n1,0\u2028\x1c01.png,43.21\n"  # of a name that str.splitlines() parts
+    (folder / "per_image.csv").write_text(line, encoding="utf-8")
+    assert "any score: 43.2" in page_of(folder)
     (folder / "per_image.csv").write_text("image_id,file_name,box_ap\n1,001.png,much\n")
     with pytest.raises(ValueError, match=r"per_image\.csv:2: box_ap: could not convert"):
         page_of(folder)
@@ -640,6 +655,14 @@ REFUSALS: dict[str, tuple[Break, str]] = {
     "image broken": (
         lambda f: (f.parents[1] / "images" / "002.png").write_bytes(b"\x89PNG\r\n\x1a\n"),
         "002.png: no image that can be read",
+    ),
+    "image of too many pixels": (
+        lambda f: Image.new("1", (16384, 16384)).save(f.parents[1] / "images" / "002.png"),
+        "002.png: no image that can be read: Image size (268435456 pixels) exceeds limit",
+    ),
+    "polygon that is not finite": (
+        edit("val.json", lambda c: c["annotations"][0].update(segmentation=[[1, 2, 3, float("nan"), 5, 6]])),
+        "001.png: mask: expected a polygon of finite numbers",
     ),
     "image of another size": (
         lambda f: Image.new("RGB", (9, 9)).save(f.parents[1] / "images" / "002.png"),

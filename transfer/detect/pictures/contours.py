@@ -40,7 +40,7 @@ def draw(mask: Any, width: int, height: int, tolerance: float, colour: str) -> S
         ValueError: neither polygons nor an RLE of this size.
     """
     if isinstance(mask, list):
-        loops = [_polygon(part) for part in mask]
+        loops = [_polygon(part) for part in mask if not _is_short(part)]
         return Shape(path=to_path(simplify(loop, tolerance) for loop in loops), rule="nonzero")
     pixels = decode(mask, width, height)
     path = to_path(simplify(loop, tolerance) for loop in outline(pixels))
@@ -148,13 +148,18 @@ def _tenths(value: int) -> str:
     return ("-" if value < 0 else "") + (f"{whole}.{rest}" if rest else str(whole))
 
 
+def _is_short(part: Any) -> bool:
+    """Whether it is a polygon that detectron2 leaves out."""
+    return isinstance(part, list) and (len(part) < 6 or len(part) % 2 == 1)
+
+
 def _polygon(flat: Any) -> Loop:
     try:
         points = np.asarray(flat, dtype=np.float64).reshape(-1, 2)
     except (TypeError, ValueError) as error:
         raise ValueError(f"mask: expected a polygon [x, y, x, y, …], found {flat!r:.80}") from error
-    if len(points) < 3 or not np.isfinite(points).all():
-        raise ValueError(f"mask: expected a polygon of three points or more, found {flat!r:.80}")
+    if not np.isfinite(points).all():
+        raise ValueError(f"mask: expected a polygon of finite numbers, found {flat!r:.80}")
     return points
 
 

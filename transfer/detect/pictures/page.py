@@ -258,7 +258,7 @@ def _embed(image: ImageFile, max_side: int) -> tuple[int, int, str]:
         with Image.open(image.path) as opened:
             # As detectron2 does before it predicts.
             pixels = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError) as error:  # a broken PNG is a SyntaxError to Pillow
+    except Exception as error:  # damaged files make Pillow raise far more types than OSError
         raise ValueError(f"{image.path}: no image that can be read: {error}") from error
     if image.size is not None and pixels.size != image.size:
         stated, found = ("x".join(map(str, size)) for size in (image.size, pixels.size))

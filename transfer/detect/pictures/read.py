@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -99,7 +100,8 @@ def read_image_ap(folder: Path) -> dict[str, float]:
     if not path.is_file():
         return {}
     found = {}
-    reader = csv.DictReader(_read_text(path).splitlines(), strict=True)
+    # Not splitlines(), which also parts a name at characters that end no line of a CSV.
+    reader = csv.DictReader(io.StringIO(_read_text(path)), strict=True)
     try:
         for row in reader:
             if row["box_ap"]:  # no object, no AP
