@@ -116,6 +116,23 @@ def test_a_measured_row_joins_the_published_column_only_on_the_same_question() -
         assert "71.2" not in apart.split("## Measured: ")[0]
 
 
+def test_a_backbone_that_two_backends_scored_in_other_columns_has_one_line() -> None:
+    """VOC's columns are scored by detectron2, COCO's by another evaluator."""
+    detect = replace(MEC, task="detect", arch="resnet50", pretrain_epochs="800", selection="best-val")
+    voc = {"dataset": "voc07", "split": "test", "protocol": "mec-faster-rcnn-c4", "backend": "detectron2"}
+    coco = {"dataset": "coco2017", "protocol": "mec-mask-rcnn-c4-1x", "backend": "detectron2, hotcoco"}
+    rows = [of(detect, "box_ap", 48.1, **voc), of(detect, "box_ap", 39.6, **coco)]
+    text = render(rows)["detect.md"]
+    (measured,) = [row for row in text.splitlines() if row.startswith("| measured ")]
+    assert [cell for cell in measured.split(" | ") if "." in cell] == ["*48.1 (-0.2)*", "*39.6 (-0.2)*"]
+    assert "backend detectron2 (VOC07) and detectron2, hotcoco (COCO), selection best-val" in text
+    assert render(rows[::-1])["detect.md"] == text
+    twice = [*rows, of(detect, "box_ap", 39.5, **{**coco, "backend": "detectron2"})]
+    text = render(twice)["detect.md"]
+    assert [row.split(" | ")[1] for row in text.splitlines() if "(-0." in row] == ["*MEC (a)*", "*MEC (b)*"]
+    assert "backend detectron2, selection" in text
+
+
 def test_a_measured_row_of_a_published_protocol_says_how_it_reads_what_that_leaves_open() -> None:
     text = render([imagenet(value=70.1)])["linear.md"]
     assert line(text, "| measured | *MEC (a)*").endswith("| *70.1 [69.7, 70.5] (-0.5)* |  |  |  |")

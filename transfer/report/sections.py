@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from transfer.report import footnotes
 from transfer.report.aggregate import Cell, Line
-from transfer.report.layout import method_group, method_name, method_rank, rank_in, rank_text
+from transfer.report.layout import DATASETS, method_group, method_name, method_rank, rank_in, rank_text
 from transfer.report.marks import Place, bold_in_line, bold_places, underlined_places
 from transfer.report.papers import Bold, Underline
 from transfer.report.shown import (
@@ -128,6 +128,7 @@ def make_section(
 
 def letter_lines(measured: Mapping[Line, Draft], width: int = 1) -> tuple[list[Draft], list[str]]:
     """Measured lines among published ones: lettered, and for each letter what the line is."""
+    measured = _join_backends(measured)
     ordered = sorted(measured, key=lambda line: (method_name(line.method), str(line)))
     drafts, said = [], []
     for number, line in enumerate(ordered):
@@ -146,6 +147,34 @@ def letter_lines(measured: Mapping[Line, Draft], width: int = 1) -> tuple[list[D
             *footnotes.say_marks(cells),
         ]
     return drafts, said
+
+
+def _join_backends(measured: Mapping[Line, Draft]) -> dict[Line, Draft]:
+    """One line where several differ in their backend only and no two have a number in one place.
+
+    Detection's columns of VOC and of COCO are scored by different code, as the papers' own are.
+    """
+    groups: dict[Line, list[Line]] = {}
+    for line in measured:
+        groups.setdefault(replace(line, backend=""), []).append(line)
+    joined: dict[Line, Draft] = {}
+    for lines in groups.values():
+        drafts = [measured[line] for line in lines]
+        slots = [slot for draft in drafts for slot in draft.numbers]
+        if len(lines) == 1 or len(set(slots)) < len(slots):
+            joined |= zip(lines, drafts, strict=True)
+            continue
+        backends = []
+        for line, draft in sorted(zip(lines, drafts, strict=True), key=lambda pair: min(pair[1].numbers)):
+            asked = {cell.column.dataset for cell in draft.numbers.values()}
+            names = [
+                DATASETS.get(name, name)
+                for name in sorted(asked, key=lambda name: rank_in(tuple(DATASETS), name))
+            ]
+            backends.append(f"{line.backend} ({', '.join(names)})")
+        numbers = {slot: cell for draft in drafts for slot, cell in draft.numbers.items()}
+        joined[replace(lines[0], backend=" and ".join(backends))] = replace(drafts[0], numbers=numbers)
+    return joined
 
 
 def _letter_of(number: int) -> str:
