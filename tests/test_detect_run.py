@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from voc_scene import write_voc
 
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_detectron2
+from transfer.detect.faults import find_faults
 from transfer.detect.search import UNDEFINED
-from transfer.detect.sets import SetFiles
+from transfer.detect.sets import SetFiles, register
 from transfer.detect.settings import metric_names
 from transfer.detect.task import Config, measure, run
+from transfer.findings import ERROR
 
 pytestmark = DETECTRON2
 
@@ -171,6 +174,23 @@ def test_data_and_settings_that_are_at_fault_stop_before_training(
     assert "bad.json" in str(caught.value) or "sets.train" in str(caught.value)
     assert not list((tmp_path / "out").glob("model_*.pth"))
     assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_images_to_choose_a_learning_rate_on_are_checked_as_those_of_a_test(
+    root: Path, backbone: Backbone, tmp_path: Path
+) -> None:
+    """Training needs no areas; evaluation does, and would stop after the first rate's training."""
+    content = json.loads((root / "train.json").read_text())
+    del content["annotations"][0]["area"]
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    files = SetFiles(str(tmp_path / "bad.json"), str(root / "train"))
+    faults = find_faults(register("bad", files), training=True, check_images=True)
+    assert [fault for fault in faults if fault.level == ERROR] == []
+    config = a_config(root, sets={**a_config(root).sets, "train": files}, evaluate_train=False)
+    searched = replace(config, learning_rates=[0.001, 0.002], holdout_images=2)
+    with pytest.raises(ValueError, match=r"sets\.train.* lacks area"):
+        list(run(backbone, searched, tmp_path / "out"))
+    assert not (tmp_path / "out" / "search").exists()
 
 
 def test_voc_gives_boxes_by_its_own_metric(root: Path, backbone: Backbone, tmp_path: Path) -> None:

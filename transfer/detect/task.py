@@ -139,11 +139,14 @@ def _check(cfg: Any, config: Config, sets: Mapping[str, Registered], weights: We
             f"evaluate_train: expected one training set, found {', '.join(cfg.DATASETS.TRAIN)}; AP over "
             "several sets is no mean of theirs"
         )
+    judged = [name for _, name in _evaluated(config, cfg)]
+    if config.choose_on == "holdout" and len(config.learning_rates) > 1:
+        judged.append(cfg.DATASETS.TRAIN[0])  # a part of it chooses the learning rate
     faults: list[Finding] = []
     if world.first:
         for name, images in sets.items():
             uses = [True] if name in cfg.DATASETS.TRAIN else []  # for training, and to be evaluated on
-            uses += [False] if name in [evaluated for _, evaluated in _evaluated(config, cfg)] else []
+            uses += [False] if name in judged else []
             for training in uses:
                 found = find_faults(images, training, config.check_images and training == uses[0])
                 faults += [fault for fault in found if fault not in faults]
