@@ -111,12 +111,13 @@ def with_one_fault(world: Any, root: Path, out: Path, fault: str) -> str:
     original = trainer.build_loader
     if world.rank == 1 and fault == "lost":
         trainer.check_arrival = check_arrival
-    if world.rank == 1 and fault == "nan":
+    if world.rank == 1 and fault in ("nan", "nan before a norm"):
         trainer.build_loader = build_loader
+    settings = {**SCHEDULE, "SOLVER__MAX_ITER": 1}
+    if fault == "nan before a norm":  # that of the other process waits for this one's numbers
+        settings |= {"MODEL__ROI_BOX_HEAD__NUM_CONV": 1, "MODEL__ROI_BOX_HEAD__NORM": "naiveSyncBN"}
     try:
-        trainer.fit(
-            tiny_cfg(root, out, SOLVER__MAX_ITER=1, **SCHEDULE), 1, trainer.World(world.rank, world.size)
-        )
+        trainer.fit(tiny_cfg(root, out, **settings), 1, trainer.World(world.rank, world.size))
     except (ValueError, FloatingPointError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
@@ -127,6 +128,7 @@ def test_what_one_process_finds_stops_both_alike(root: Path, tmp_path: Path) -> 
         run_ranks(2, with_one_fault, root, tmp_path / "lost", "lost")
         == ["ValueError: a tensor is lost here"] * 2
     )
-    errors = run_ranks(2, with_one_fault, root, tmp_path / "nan", "nan")
-    assert all(error.startswith("FloatingPointError: the loss became infinite or NaN") for error in errors)
+    for fault in ("nan", "nan before a norm"):
+        errors = run_ranks(2, with_one_fault, root, tmp_path / fault, fault)
+        assert all(error.startswith("FloatingPointError: the loss became infinite") for error in errors)
     assert run_ranks(2, with_one_fault, root, tmp_path / "none", "none") == ["", ""]

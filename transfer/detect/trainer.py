@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
 import time
@@ -186,6 +185,7 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
             TrainerBase.__init__(self)
             self.cfg = cfg
             self.plain_model = _build_model(cfg, world)
+            _propose_together(self.plain_model, world)
             records = read_records(cfg)
             workers = cfg.DATALOADER.NUM_WORKERS
             loader = build_loader(
@@ -253,18 +253,15 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
             self.inner = inner
 
         def forward(self, batch: Any) -> Any:
+            where = f"the loss became infinite or NaN in iteration {get_event_storage().iter}"
             try:
-                losses, reason = self.inner(batch), ""
-                total = torch.stack([loss.detach().float() for loss in losses.values()]).sum()
-            except FloatingPointError as error:  # of proposals that are not finite
-                losses, reason = {}, f": {error}"
-                total = torch.tensor(math.nan, device=cfg.MODEL.DEVICE)
-            if not torch.isfinite(sum_over_ranks(total.clone(), world)):
+                losses = self.inner(batch)
+            except FloatingPointError as error:  # of proposals, on all processes
+                raise FloatingPointError(f"{where} ({error}); lower the learning rate") from error
+            total = torch.stack([loss.detach().float() for loss in losses.values()]).sum()
+            if not torch.isfinite(sum_over_ranks(total, world)):
                 own = {name: round(loss.item(), 4) for name, loss in losses.items()}
-                raise FloatingPointError(
-                    f"the loss became infinite or NaN in iteration {get_event_storage().iter} "
-                    f"(on this process {own or math.nan}{reason}); lower the learning rate"
-                )
+                raise FloatingPointError(f"{where} (on this process {own}); lower the learning rate")
             return losses
 
     class Passes(SimpleTrainer):  # type: ignore[misc]
@@ -318,6 +315,32 @@ def _build_trainer(cfg: Any, accumulate: int, world: World, training: str, start
                     self.trainer.storage.put_scalar(name, value, smoothing_hint=hint, cur_iter=when)
 
     return Trainer()
+
+
+def _propose_together(model: nn.Module, world: World) -> None:
+    """Stop all processes in training where one's proposals are not finite; detectron2 stops that one alone.
+
+    Here, and not behind the whole model: synchronised norms of the heads would wait for that process.
+    """
+    generator: Any = getattr(model, "proposal_generator", None)
+    if generator is None:
+        return
+    propose = generator.forward
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        if not generator.training:  # where processes may have different numbers of images
+            return propose(*arguments, **options)
+        found, reason = None, ""
+        try:
+            found = propose(*arguments, **options)
+        except FloatingPointError as error:
+            reason = str(error)
+        device = next(model.parameters()).device
+        if sum_over_ranks(torch.tensor(float(bool(reason)), device=device), world) > 0:
+            raise FloatingPointError(reason or "proposals on another process contain Inf/NaN")
+        return found
+
+    generator.forward = forward
 
 
 def _num_written(start: int) -> int:
