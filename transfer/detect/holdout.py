@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.detect.sets import SetFiles, kind_of, list_path, read_coco, read_names
+from transfer.detect.writing import write_text
 
 logger = logging.getLogger(__name__)
 REST, HELD = "rest", "holdout"  # names of the files, without .json or .txt
@@ -135,7 +135,7 @@ def _hold_out_coco(files: SetFiles, num_images: int, seed: int, folder: Path) ->
             ],
         }
         paths[name] = folder / f"{name}.json"
-        _write(paths[name], json.dumps(part))
+        write_text(paths[name], json.dumps(part))
     return (
         replace(files, annotations_path=str(paths[REST])),
         replace(files, annotations_path=str(paths[HELD])),
@@ -149,7 +149,7 @@ def _hold_out_voc(files: SetFiles, num_images: int, seed: int, folder: Path) -> 
     drawn = draw(candidates, num_images, seed, str(list_path(files)))
     for part in (REST, HELD):
         lines = [name for index, name in enumerate(names) if (index in drawn) == (part == HELD)]
-        _write(folder / f"{part}.txt", "".join(f"{name}\n" for name in lines))
+        write_text(folder / f"{part}.txt", "".join(f"{name}\n" for name in lines))
     base = (
         folder.resolve()
     )  # detectron2 joins a list's path to the folder of lists, and an absolute one stays
@@ -169,13 +169,3 @@ def _voc_classes_of(path: Path) -> frozenset[str]:
         for entry in objects
         if (entry.findtext("difficult") or "0").strip() != "1"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is complete or absent, whatever happens meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer.detect.settings import Config, metric_names, protocol_of
+from transfer.detect.writing import write_text
 from transfer.ranks import World
 from transfer.report.rows import Measurement
 from transfer.selection import SELECTION_NAME, choose, from_first, selection_of
@@ -80,7 +80,7 @@ def search(
             value = _box_ap(scores, folders[index])
         [value] = from_first([value], world)
         if world.first:
-            _write(folders[index] / SCORES_NAME, json.dumps(scores if scores is None else dict(scores)))
+            write_text(folders[index] / SCORES_NAME, json.dumps(scores if scores is None else dict(scores)))
         return None if math.isnan(value) else value
 
     def discard(index: int) -> None:
@@ -137,13 +137,3 @@ def _read(path: Path) -> dict[str, float | None] | None:
             f"{path}: no scores of a point that {SELECTION_NAME} has; remove that file to search again"
         )
     return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is complete or absent, whatever happens meanwhile."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

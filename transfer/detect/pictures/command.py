@@ -16,7 +16,6 @@ Needs Python 3.10 or newer, pillow, pycocotools, numpy and jinja2. No torch, no 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from transfer.detect.pictures.identity import read_identity
 from transfer.detect.pictures.match import Matching, match
 from transfer.detect.pictures.page import count, picture, render
 from transfer.detect.pictures.read import ImageId, Scene, find_predictions, read_image_ap, read_scene
+from transfer.detect.writing import write_text
 
 ORDERS = ("worst", "best", "random", "first")
 OUT = "detections.html"
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = find_predictions(args.folder, args.split)
         page = build(folder, args.num_images, args.order, args.min_score, args.seed, args.max_side)
         out = args.out or folder / OUT
-        _write(out, page)
+        write_text(out, page)
     except (OSError, ValueError) as error:
         print(f"show_detections: {error}", file=sys.stderr)
         return 2
@@ -105,17 +105,6 @@ def choose(
         return not weight, sign * quality, -weight
 
     return sorted(ids, key=rank)[:num_images]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file atomically: it is complete or as it was."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
