@@ -69,20 +69,21 @@ def measure(
     if world.first:
         write_changes(out / CHANGES_NAME, changes)
     [test] = cfg.DATASETS.TEST
+    searched, judged_sets = config, sets
+    if len(config.learning_rates) > 1 and config.choose_on == "holdout" and config.holdout_images:
+        searched, judged_sets = _held_out(config, cfg, out / "holdout")
 
     def score(rate: float, folder: Path) -> Mapping[str, float | None] | None:
         """What a learning rate gives on the images that choose it; None when its training diverged."""
-        point, known = replace(config, learning_rates=[rate]), sets
-        if config.choose_on == "holdout":
-            point, known = _held_out(point, cfg, out / "holdout")
-        tried, _ = _settings(point, info, weights_path, known, folder)
+        point = replace(searched, learning_rates=[rate])
+        tried, _ = _settings(point, info, weights_path, judged_sets, folder)
         try:
             model = fit(tried, config.accumulate, world)
         except FloatingPointError as error:
             logger.warning("learning rate %g diverged: %s", rate, error)
             return None
         [judged_on] = tried.DATASETS.TEST
-        return evaluate(model, tried, known[judged_on], folder / "predictions", config.evaluator)
+        return evaluate(model, tried, judged_sets[judged_on], folder / "predictions", config.evaluator)
 
     num_judged = config.holdout_images if config.choose_on == "holdout" else sets[test].num_images
     backend = backend_of(config, sets[test])

@@ -227,7 +227,7 @@ DETECT: dict[str, Protocol] = {
     "vicreg-faster-rcnn-c4-24k": Protocol(
         "Faster R-CNN C4, 24k",
         "VICReg (arXiv 2105.04906) App. C.3: learning rate 0.1, RPN loss weight 0.2",
-        "norm behind res5 and recomputed statistics as in MoCo's code",
+        "norm behind res5 and recomputed statistics as in MoCo's code, SyncBN as Barlow Twins",
     ),
     "vicreg-mask-rcnn-fpn-1x": Protocol(
         "Mask R-CNN FPN, 1x",
