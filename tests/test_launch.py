@@ -118,6 +118,23 @@ def test_a_signal_ends_all_processes(folder: Path) -> None:
     assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
 
 
+def test_children_that_torchrun_does_not_know_end_too() -> None:
+    """A signal that comes while it starts them; one of them does not heed SIGTERM."""
+    program = (
+        "import subprocess, transfer.launch as launch\n"
+        "script = 'trap \"\" TERM; echo; while :; do sleep 1; done'\n"
+        "deaf = subprocess.Popen(['bash', '-c', script], stdout=subprocess.PIPE)\n"
+        "deaf.stdout.readline()\n"
+        "children = [subprocess.Popen(['sleep', '600']), deaf]\n"
+        "launch._end_children(grace_s=0.3)\n"
+        "print([child.wait() for child in children])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == f"[{-signal.SIGTERM:d}, {-signal.SIGKILL:d}]", done.stderr
+
+
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_options(parser)

@@ -9,8 +9,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
@@ -91,8 +95,38 @@ def run_processes(args: argparse.Namespace, words: Sequence[str]) -> int:
         print(f"transfer: process {rank} ended with status {status}", file=sys.stderr)
         return status if status > 0 else 128 - status
     except SignalException as error:
+        _end_children()
         return 128 + int(error.sigval)
     return 0
+
+
+def _end_children(grace_s: float = 30.0) -> None:
+    """End this process's children: torchrun does not know one that it was starting when the signal came."""
+    deadline = time.monotonic() + grace_s
+    sent = signal.SIGTERM
+    while children := _living_children():
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, sent)
+        time.sleep(0.1)
+        if time.monotonic() > deadline:
+            sent = signal.SIGKILL
+
+
+def _living_children() -> list[int]:
+    """Process ids of this process's children that have not ended."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    children = [int(pid) for task in tasks for pid in task.read_text().split()]
+    return [pid for pid in children if _state(pid) not in "ZX"]  # waits for its parent to ask, or is gone
+
+
+def _state(pid: int) -> str:
+    """The letter that proc(5) has for a process's state; X for one that is not there."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+    return text.rpartition(")")[2].split()[0]
 
 
 def _address(url: str) -> tuple[str, int]:
