@@ -15,7 +15,7 @@ import pytest
 from tiny_set import write_knn_config, write_tiny_set
 
 from transfer.backbone.load import write_random
-from transfer.launch import add_options, wants_processes
+from transfer.launch import _state, add_options, wants_processes
 from transfer.report.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,7 +115,7 @@ def test_a_signal_ends_all_processes(folder: Path) -> None:
     started.send_signal(signal.SIGTERM)
     started.communicate()
     assert started.returncode == 128 + signal.SIGTERM
-    assert not [pid for pid in found if Path(f"/proc/{pid}").exists()]
+    assert {_state(int(pid)) for pid in found} <= {"Z", "X"}  # a zombie is for the machine's init to collect
 
 
 def test_children_that_torchrun_does_not_know_end_too() -> None:
