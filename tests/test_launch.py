@@ -19,6 +19,7 @@ from transfer.launch import _state, add_options, wants_processes
 from transfer.report.rows import read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 300  # a process that is left behind holds the pipes open for ever
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def free_port() -> int:
 
 def test_two_processes_write_one_set_of_rows(folder: Path) -> None:
     started = start(folder, "two", "--num-gpus", "2")
-    output, errors = started.communicate()
+    output, errors = started.communicate(timeout=TIMEOUT_S)
     assert started.returncode == 0, errors
     assert output.count("top1: 100.00") == 1
     assert "this machine has no GPU: 2 processes on the CPU share the run" in errors
@@ -89,7 +90,7 @@ def test_two_machines_share_one_run(folder: Path, own: bool) -> None:
             )
             launcher += ("--master-addr", "127.0.0.1", "--master-port", str(port), "-m")
             agents.append(start(folder, "torchrun", launcher=launcher))
-    outputs = [agent.communicate() for agent in agents]
+    outputs = [agent.communicate(timeout=TIMEOUT_S) for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], outputs
     assert [output.count("top1: 100.00") for output, _ in outputs] == [1, 0]
 
@@ -97,7 +98,7 @@ def test_two_machines_share_one_run(folder: Path, own: bool) -> None:
 @pytest.mark.parametrize(("word", "status"), [("k=many", 2), ("temperature=0", 1)])
 def test_the_exit_status_is_the_commands(folder: Path, word: str, status: int) -> None:
     started = start(folder, f"status-{status}", "--num-gpus", "2", word)
-    _, errors = started.communicate()
+    _, errors = started.communicate(timeout=TIMEOUT_S)
     assert started.returncode == status, errors
     assert f"ended with status {status}" in errors
 
@@ -113,7 +114,7 @@ def test_a_signal_ends_all_processes(folder: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     started.send_signal(signal.SIGTERM)
-    started.communicate()
+    started.communicate(timeout=TIMEOUT_S)
     assert started.returncode == 128 + signal.SIGTERM
     assert {_state(int(pid)) for pid in found} <= {"Z", "X"}  # a zombie is for the machine's init to collect
 
