@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch.distributed as dist
 from forkserver import forkserver
 
 from pretrain.collective import World
+
+TIMEOUT_S = 600
 
 
 def run_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -26,7 +29,10 @@ def run_ranks(size: int, function: Callable[..., Any], *arguments: Any) -> list[
         ]
         for process in processes:
             process.start()
+        deadline = time.monotonic() + TIMEOUT_S
         for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            process.kill()  # one that still waits for the others would do so for half an hour
             process.join()
         assert [process.exitcode for process in processes] == [0] * size
         return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(size)]
