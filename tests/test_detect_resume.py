@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 from detect_scene import CHECKOUT, DETECTRON2, make_backbone
 from detect_tiny import write_images
 from forkserver import PRELOAD
+from killable import kill_after
 from shared_run import run, start
 
 from transfer.report.rows import read_rows
@@ -79,16 +79,7 @@ def outcome(out: Path) -> tuple[list[dict[str, Any]], list[tuple[int, float]], b
 def kill_after_a_checkpoint(size: int, argv: list[str], out: Path, wait_s: float) -> int:
     """Kill all processes ``wait_s`` after the first checkpoint; the iterations that the newest one saw."""
     processes = start(size, argv, more_lines)
-    deadline = time.monotonic() + 240
-    while not (out / "last_checkpoint").exists():
-        assert time.monotonic() < deadline, "no checkpoint within four minutes"
-        assert processes[0].is_alive()
-        time.sleep(0.01)
-    time.sleep(wait_s)
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()
+    kill_after(out / "last_checkpoint", wait_s, processes)
     newest = out / (out / "last_checkpoint").read_text()
     return int(torch.load(newest, weights_only=True)["iteration"]) + 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from classify_images import make_backbone, write_digits
+from killable import kill_after
 from shared_run import run, start
 
 from transfer.report.rows import read_rows
@@ -61,15 +61,8 @@ def outcome(out: Path) -> tuple[list[dict[str, Any]], str, str]:
 def kill_after_an_epoch(size: int, argv: list[str], out: Path, wait_s: float) -> int:
     """Kill all processes ``wait_s`` after the first checkpoint; the epochs that the newest one has seen."""
     processes = start(size, argv, save_each_epoch)
-    checkpoint, deadline = out / "linear.pt", time.monotonic() + 120
-    while not checkpoint.exists():
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
-        time.sleep(0.01)
-    time.sleep(wait_s)
-    for process in processes:
-        process.kill()
-    for process in processes:
-        process.join()
+    checkpoint = out / "linear.pt"
+    kill_after(checkpoint, wait_s, processes)
     return int(torch.load(checkpoint, weights_only=True)["epoch"]) if checkpoint.exists() else 0
 
 

@@ -25,6 +25,7 @@ from transfer.detect.search import UNDEFINED, search
 from transfer.detect.sets import Registered, register
 from transfer.detect.settings import Config, protocol_of, resolve
 from transfer.detect.trainer import fit
+from transfer.detect.writing import write_text
 from transfer.findings import Finding, Weights, refuse
 from transfer.ranks import World, choose_device, join, share_object
 from transfer.report.rows import Measurement
@@ -93,7 +94,7 @@ def measure(
         chosen = replace(config, learning_rates=[found.rate])
         cfg, _ = _settings(chosen, info, weights_path, sets, found.folder or out)
     if world.first:
-        (out / "detectron2.yaml").write_text(cfg.dump(), encoding="utf-8")
+        write_text(out / "detectron2.yaml", cfg.dump())
     model = fit(cfg, config.accumulate, world)
     for split, name in _evaluated(config, cfg):
         scores = evaluate(model, cfg, sets[name], out / f"predictions_{split}", config.evaluator)
