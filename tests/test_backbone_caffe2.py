@@ -291,7 +291,7 @@ def test_the_lint_expects_mmdets_caffe_style_of_the_weights(tmp_path: Path) -> N
 
 @marked(MMTRACK)
 def test_mmdets_pytorch_style_is_another_network(backbone: Backbone, tmp_path: Path) -> None:
-    from transfer.track.backbone import features, image_norm, mmdet_resnet
+    from transfer.track.mm.backbone import features, image_norm, mmdet_resnet
 
     assert image_norm(backbone.info) == {
         "mean": pytest.approx([103.53, 116.28, 123.675], abs=1e-12),

@@ -66,8 +66,8 @@ class TestSequences:
     def test_scores_of_sequences_average_to_mmtracks_own(self, tmp_path: Path) -> None:
         from mmtrack.datasets import build_dataset
 
-        from transfer.track.sot import METRICS, score_sequences
-        from transfer.track.sot_sequences import DATASET_TYPE, register_dataset
+        from transfer.track.mm.sot import METRICS, score_sequences
+        from transfer.track.mm.sot_sequences import DATASET_TYPE, register_dataset
 
         register_dataset()
         write_sequence(tmp_path, "A")
@@ -92,7 +92,7 @@ class TestSequences:
             assert np.mean(scores[metric]) == pytest.approx(together[metric], abs=5.1e-4)
 
     def test_a_dataset_with_an_evaluation_of_its_own_gives_no_items(self) -> None:
-        from transfer.track.sot import score_sequences
+        from transfer.track.mm.sot import score_sequences
 
         class Other:
             def evaluate(self) -> None: ...

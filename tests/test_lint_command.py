@@ -201,7 +201,7 @@ def test_a_fixed_siamrpn_carries_the_weights_in_mmtrack(
     from mmcv import Config
     from mmtrack.models import build_model
 
-    from transfer.track.backbone import assert_loaded, quiet, read_mmcv_state
+    from transfer.track.mm.backbone import assert_loaded, quiet, read_mmcv_state
 
     weights = tmp_path / "mec.pth"
     write(large, weights)  # type: ignore[operator]

@@ -73,8 +73,8 @@ def test_detection_refuses_before_training_and_passes_with_the_exception(
 
 
 def test_mot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
-    from transfer.track.mot import Config, Source, prepare
-    from transfer.track.mot_model import resolve_config
+    from transfer.track.mm.mot import Config, Source, prepare
+    from transfer.track.mm.mot_model import resolve_config
 
     write_scene(tmp_path / "train", "A", walk(1, 4))
     source = Source(root=str(tmp_path / "train"))
@@ -96,7 +96,7 @@ def test_mot_refuses_before_training_and_passes_with_the_exception(tmp_path: Pat
 
 
 def test_sot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
-    from transfer.track.sot import Config, run
+    from transfer.track.mm.sot import Config, run
 
     write_sequence(tmp_path, "A")
     text = (CONFIGS / "track" / "siamese_rpn_mini.py").read_text()
@@ -132,7 +132,7 @@ def test_our_detection_configurations_pass(
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "track").glob("sot_*.yaml")), ids=lambda path: path.stem)
 def test_our_sot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transfer.track.sot_config import resolve
+    from transfer.track.mm.sot_config import resolve
 
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     monkeypatch.chdir(CHECKOUT)
@@ -151,7 +151,7 @@ def test_our_sot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "track").glob("mot_*.yaml")), ids=lambda path: path.stem)
 def test_our_mot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transfer.track.mot_model import resolve_config
+    from transfer.track.mm.mot_model import resolve_config
 
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     monkeypatch.chdir(CHECKOUT)

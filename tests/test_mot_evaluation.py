@@ -34,7 +34,7 @@ def nothing(folder: Path) -> list[Any]:
 def score(root: Path, folders: list[Path], tracks: list[Any]) -> dict[str, float]:
     from mmtrack.datasets import MOTChallengeDataset
 
-    from transfer.track.mot_evaluation import evaluate
+    from transfer.track.mm.mot_evaluation import evaluate
 
     to_coco_video(folders, root / "all.json")
     dataset = MOTChallengeDataset(
@@ -109,7 +109,7 @@ def test_a_box_on_a_distractor_is_neither_right_nor_wrong(tmp_path: Path) -> Non
 
 
 def test_no_ground_truth_is_an_error_and_not_a_zero(tmp_path: Path) -> None:
-    from transfer.track.mot_evaluation import score_tracks
+    from transfer.track.mm.mot_evaluation import score_tracks
 
     write_scene(tmp_path, "A", [DISTRACTOR])
     (tmp_path / "out" / "track").mkdir(parents=True)

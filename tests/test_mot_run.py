@@ -11,7 +11,7 @@ from mot_scene import FRAMEWORK_WARNINGS, walk, write_scene
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo, read_backbone, write_backbone
 from transfer.report.rows import Measurement
-from transfer.track.mot import Config, Source, prepare, run
+from transfer.track.mm.mot import Config, Source, prepare, run
 
 pytestmark = [pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
 
@@ -45,7 +45,7 @@ def make_config(folder: Path, **fields: object) -> Config:
 
 
 def resolve(config: Config, backbone: Backbone, out: Path) -> object:
-    from transfer.track.mot_model import resolve_config
+    from transfer.track.mm.mot_model import resolve_config
 
     train_json = prepare(config.train, config.video, out / "train")
     return resolve_config(config, backbone, train_json, train_json, out)
@@ -70,7 +70,7 @@ def test_a_detector_without_a_box_measures_zero(tmp_path: Path) -> None:
 
 
 def test_a_tensor_that_did_not_arrive_is_named_before_training(tmp_path: Path) -> None:
-    from transfer.track.mot_model import build_tracker
+    from transfer.track.mm.mot_model import build_tracker
 
     backbone = make_backbone(tmp_path)
     cfg = resolve(make_config(tmp_path), backbone, tmp_path)
@@ -110,7 +110,7 @@ def test_a_folder_without_sequences_is_named(tmp_path: Path) -> None:
 def test_a_box_on_the_border_still_gives_a_crop() -> None:
     from mmtrack.models.trackers import SortTracker
 
-    from transfer.track.mot_reid import BorderSortTracker
+    from transfer.track.mm.mot_reid import BorderSortTracker
 
     meta = [{"img_shape": (48, 64, 3), "scale_factor": [0.5, 0.5, 0.5, 0.5]}]
     image = torch.rand(1, 3, 48, 64)

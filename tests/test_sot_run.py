@@ -12,10 +12,10 @@ from sot_scene import FRAMEWORK_WARNINGS, write_sequence
 
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
-from transfer.track.sot import Config, evaluate, run
-from transfer.track.sot_config import resolve
-from transfer.track.sot_guards import FrameGuard, register_loss_guard
-from transfer.track.sot_sequences import register_dataset
+from transfer.track.mm.sot import Config, evaluate, run
+from transfer.track.mm.sot_config import resolve
+from transfer.track.mm.sot_guards import FrameGuard, register_loss_guard
+from transfer.track.mm.sot_sequences import register_dataset
 
 pytestmark = [pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
 RECIPE = Path(__file__).parents[1] / "configs" / "track" / "siamese_rpn_mini.py"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sot_scene import write_sequence
 
-from transfer.track.sot_sequences import read_boxes, read_names, sequence_info
+from transfer.track.mm.sot_sequences import read_boxes, read_names, sequence_info
 
 
 @pytest.mark.parametrize("separator", [",", "\t", " ", ", "])

@@ -11,7 +11,7 @@ from transfer.backbone.architecture import ARCHS, STAGES, empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.backbone.targets import write_mmcv
 from transfer.backbone.verify import compare_features, probe_images, reference_features
-from transfer.track.backbone import assert_loaded, features, image_norm, mmdet_resnet
+from transfer.track.mm.backbone import assert_loaded, features, image_norm, mmdet_resnet
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:On January 1, 2023, MMCV will release:UserWarning"),  # on import

@@ -34,7 +34,7 @@ DETECTRON2 = ("detectron2", ".pkl", "detectron2", "tools/convert_to_d2.py")
 KINDS: dict[str, Kind] = {
     "detectron2 YAML": Kind("transfer.detect.lint_yaml", *DETECTRON2),
     "detectron2 LazyConfig": Kind("transfer.detect.lint_lazy", *DETECTRON2),
-    "mmcv": Kind("transfer.track.lint", "openmmlab", ".pth", "mmcv", "tools/convert_to_mm.py"),
+    "mmcv": Kind("transfer.track.mm.lint", "openmmlab", ".pth", "mmcv", "tools/convert_to_mm.py"),
 }
 
 

@@ -1,6 +1,6 @@
 """Findings: settings that contradict the weights or the published protocol, and faults of a set.
 
-A linter (``transfer/detect/lint_*.py``, ``transfer/track/lint.py``) turns a configuration and
+A linter (``transfer/detect/lint_*.py``, ``transfer/track/mm/lint.py``) turns a configuration and
 :class:`Weights` into findings, ``transfer/detect/faults.py`` a set of images. What a name means, and
 whether it stops a run, is in two literal tables: :data:`NAMES` of settings, whose sources
 docs/config_lint.md gives, and :data:`FAULTS` of sets, docs/detection_data.md. An exception is made by name

@@ -42,6 +42,6 @@ TASKS: dict[str, Task] = {
         ),
         "detectron2",
     ),
-    "sot": Task("transfer.track.sot", ("success", "norm_precision", "precision"), "mmtrack"),
-    "mot": Task("transfer.track.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),
+    "sot": Task("transfer.track.mm.sot", ("success", "norm_precision", "precision"), "mmtrack"),
+    "mot": Task("transfer.track.mm.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),
 }

@@ -5,7 +5,7 @@
 # backbones are fine-tuned in detection (MoCo, MEC); half the channels in the neck, a quarter in the box head
 # and fewer proposals, for two cores; the re-identification network is the backbone as it was pre-trained,
 # pooled to one unit vector, because the sets used here have too few identities to train one.
-# Left open here and filled by transfer/track/mot_model.py from the YAML file and the backbone's header:
+# Left open here and filled by transfer/track/mm/mot_model.py from the YAML file and the backbone's header:
 # depth, channels, pixel statistics, image size, anchor scale, schedule, thresholds, data.
 model = dict(
     type="DeepSORT",

@@ -7,7 +7,7 @@
 # (the original feeds 0..255 BGR); crops of half the size, with anchors to match; few iterations; no blur.
 # Why 65 and 129 pixels, not 63 and 127: mmdet's ResNet pads its stem, so cell i looks at pixel 8i, and only
 # sizes of 16k + 1 put a cell on the centre of both crops; otherwise the response lies one cell (8 px) off.
-# Filled in by the task (transfer/track/sot.py): backbone depth and weights, neck channels, normalisation,
+# Filled in by the task (transfer/track/mm/sot.py): backbone depth and weights, neck channels, normalisation,
 # seed, work_dir. Everything else may be overridden by `options` of the YAML file that names this one.
 # Command, hardware, time and measured number: configs/track/sot_mini.yaml.
 exemplar_size = 65

@@ -50,8 +50,8 @@ class Target:
 
 TARGETS: dict[str, Target] = {
     "detectron2": Target((".pkl", ".pth"), write_detectron2, "transfer.detect.backbone", "detectron2"),
-    "mmcv": Target((".pth",), write_mmcv, "transfer.track.backbone", "mmdet"),
-    "mmtrack-sot": Target((".pth",), write_sot, "transfer.track.backbone", "mmtrack"),
+    "mmcv": Target((".pth",), write_mmcv, "transfer.track.mm.backbone", "mmdet"),
+    "mmtrack-sot": Target((".pth",), write_sot, "transfer.track.mm.backbone", "mmtrack"),
     "torchvision": Target((".pth",), write_torchvision, "transfer.backbone.verify", "torchvision"),
     "timm": Target((".safetensors",), write_timm, "transfer.backbone.verify", "timm"),
 }

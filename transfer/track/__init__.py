@@ -1,1 +1,1 @@
-"""Tracking with mmtrack; the only place that names mmcv, mmdet and mmtrack."""
+"""Tracking: by features of the frozen backbone alone (frozen), and by trackers of mmtrack (mm)."""

@@ -23,10 +23,10 @@ from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
 from transfer.report.items import name_items
 from transfer.report.rows import Measurement
-from transfer.track.backbone import assert_loaded, quiet
-from transfer.track.sot_config import resolve
-from transfer.track.sot_guards import FrameGuard, register_loss_guard
-from transfer.track.sot_sequences import register_dataset
+from transfer.track.mm.backbone import assert_loaded, quiet
+from transfer.track.mm.sot_config import resolve
+from transfer.track.mm.sot_guards import FrameGuard, register_loss_guard
+from transfer.track.mm.sot_sequences import register_dataset
 
 METRICS = ("success", "norm_precision", "precision")
 NUM_STAGES = 4  # frozen_stages of a wholly frozen ResNet

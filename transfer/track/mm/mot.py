@@ -81,8 +81,8 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
             a configuration that contradicts the backbone, for example by downloading weights.
     """
     import_frameworks()
-    from transfer.track.mot_evaluation import evaluate
-    from transfer.track.mot_model import build_tracker, resolve_config, track, train_detector
+    from transfer.track.mm.mot_evaluation import evaluate
+    from transfer.track.mm.mot_model import build_tracker, resolve_config, track, train_detector
 
     data_dir = out / "data"
     train_json = prepare(config.train, config.video, data_dir / "train")

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from transfer.findings import REMOVE, Finding, Weights
-from transfer.track.backbone import PREFIX
-from transfer.track.lint_nodes import leaves, mappings
+from transfer.track.mm.backbone import PREFIX
+from transfer.track.mm.lint_nodes import leaves, mappings
 
 OUTER = ("load_from", "resume_from")
 HINTS = ("checkpoint", "pretrain", "weight", *OUTER)  # in a key: its URL is one of weights

@@ -9,8 +9,8 @@ from typing import Any
 from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import BackboneInfo
 from transfer.findings import Weights, refuse
-from transfer.track.backbone import image_norm, mmdet_resnet, pretrained
-from transfer.track.lint import find
+from transfer.track.mm.backbone import image_norm, mmdet_resnet, pretrained
+from transfer.track.mm.lint import find
 
 
 def resolve(

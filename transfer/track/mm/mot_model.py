@@ -9,11 +9,11 @@ from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
 from transfer.findings import Weights, refuse
-from transfer.track.backbone import assert_loaded, image_norm, mmdet_resnet, pretrained, quiet
-from transfer.track.lint import find
+from transfer.track.mm.backbone import assert_loaded, image_norm, mmdet_resnet, pretrained, quiet
+from transfer.track.mm.lint import find
 
 if TYPE_CHECKING:
-    from transfer.track.mot import Config
+    from transfer.track.mm.mot import Config
 
 CLASSES = ("pedestrian",)  # the one class that MOTChallenge evaluates, whatever it looks like
 
@@ -63,7 +63,7 @@ def build_tracker(cfg: Any, backbone: Backbone) -> Any:
     from mmdet.apis import set_random_seed
     from mmtrack.models import build_model
 
-    from transfer.track import mot_reid  # noqa: F401  # registers its classes
+    from transfer.track.mm import mot_reid  # noqa: F401  # registers its classes
 
     set_random_seed(cfg.seed, deterministic=True)
     model = build_model(cfg.model)

@@ -7,7 +7,7 @@ from typing import Any
 from transfer.backbone.contract import BackboneInfo
 from transfer.findings import Finding
 from transfer.lint_reference import pixel_findings
-from transfer.track.backbone import image_norm
+from transfer.track.mm.backbone import image_norm
 
 STEPS = ("Normalize", "SeqNormalize")
 BEFORE = (  # a normalisation that is missing goes before the first of these

@@ -18,9 +18,9 @@ from typing import Any
 from transfer.backbone.architecture import Arch
 from transfer.findings import REMOVE, Finding, Weights
 from transfer.lint_reference import BATCH, RATE, framework_network, off_ratio
-from transfer.track.lint_nodes import backbones, mappings, put
-from transfer.track.lint_pixels import pixel_findings_of
-from transfer.track.lint_weights import weights_findings
+from transfer.track.mm.lint_nodes import backbones, mappings, put
+from transfer.track.mm.lint_pixels import pixel_findings_of
+from transfer.track.mm.lint_weights import weights_findings
 
 SUFFIXES = (".py",)  # of a file that is written
 RESNETS = ("ResNet", "ResNeXt", "SOTResNet", "ResNetV1c", "ResNetV1d", "ResLayer")
