@@ -43,7 +43,7 @@ def _look_at(entries: Sequence[Entry], opened: bool) -> Cases:
                 with Image.open(handle) as image:
                     kind_of(image)
                     found = _size_in_use(image)
-                    _check_end(image, handle)
+                    check_end(image, handle)
         except FileNotFoundError:
             cases.add("missing-image", "%s", path)
         except Exception as error:  # damaged files make Pillow raise far more types than OSError
@@ -66,7 +66,7 @@ def _size_in_use(image: ImageFile.ImageFile) -> tuple[int, int]:
     return (height, width) if orientation in (5, 6, 7, 8) else (width, height)
 
 
-def _check_end(image: ImageFile.ImageFile, handle: IO[bytes]) -> None:
+def check_end(image: ImageFile.ImageFile, handle: IO[bytes]) -> None:
     """Raise what decoding raises, unless the file ends as one of its format does."""
     end = ENDS.get(image.format or "")
     if end is not None:
