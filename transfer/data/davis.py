@@ -91,10 +91,11 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         return ids
     if set(found.tolist()) - {0, VOID}:
         raise ValueError(
-            f"{path}: expected numbers of objects or 0 and 255 alone, found {found[:8].tolist()}... up to 255; "
+            f"{path}: expected numbers of objects or 0 and 255 alone, found {found[:8].tolist()} and so on; "
             "a mask that was scaled or saved as JPEG has such shades"
         )
-    return (ids == VOID).astype(np.uint8)
+    binary: NDArray[np.uint8] = (ids == VOID).astype(np.uint8)
+    return binary
 
 
 def write_mask(path: Path, ids: NDArray[np.uint8]) -> None:

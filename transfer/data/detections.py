@@ -2,8 +2,8 @@
 
     MOTChallenge    det.txt: ``frame, id, left, top, width, height, score, ...``, in pixels, frames from 1;
                     the same without the id, in six cells
-    JDE             a folder with a file a frame, ``000001.txt``: ``centre x, centre y, width, height, score``,
-                    as parts of the image's width and height
+    JDE             a folder with a file a frame, ``000001.txt``: ``centre x, centre y, width, height,
+                    score``, as parts of the image's width and height
 
 Cells stand between commas or spaces.
 """
