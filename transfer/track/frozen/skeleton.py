@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer.track.polygons import strictly_inside
+
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
@@ -78,7 +80,7 @@ def draw_pose(joints: Float, rows: NDArray[np.int64], columns: NDArray[np.int64]
     drawn = np.zeros(x.shape, dtype=bool)
     trunk = np.array([found[name] for name in TRUNK if name in found])
     if len(trunk) > 2:
-        drawn |= inside_polygon(x, y, trunk)
+        drawn |= strictly_inside(x, y, trunk)
         for start, end in zip(trunk, np.roll(trunk, -1, axis=0), strict=True):
             drawn |= _squared_distance(x, y, start, end) <= 0.25  # the polygon's own pixels
     for first, second in LIMBS:
@@ -95,17 +97,6 @@ def draw_poses(poses: Float, size: tuple[int, int], grid: tuple[int, int]) -> Te
     for index, joints in enumerate(poses):
         masks[index] = draw_pose(joints, rows, columns)
     return torch.from_numpy(masks)
-
-
-def inside_polygon(x: Float, y: Float, corners: Float) -> NDArray[np.bool_]:
-    """Whether points lie inside a polygon ``(K, 2)``, by the even-odd rule; on its edge either way."""
-    inside = np.zeros(np.shape(x), dtype=bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y0 == y1:
-            continue
-        crosses = (y0 > y) != (y1 > y)
-        inside ^= crosses & (x < x0 + (y - y0) * (x1 - x0) / (y1 - y0))
-    return inside
 
 
 def _within(places: NDArray[np.int64], reach: Float, margin: float) -> slice:
