@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from transfer.data.posetrack import JOINTS
 from transfer.track.frozen.mask_points import (
     find_positions,
     mask_boxes,
@@ -20,7 +21,7 @@ from transfer.track.frozen.mask_points import (
     to_grid,
     without_duplicates,
 )
-from transfer.track.frozen.skeleton import JOINTS, LIMBS, TRUNK, draw_pose, draw_poses, line_width, pose_box
+from transfer.track.frozen.skeleton import LIMBS, TRUNK, draw_pose, draw_poses, line_width, pose_box
 
 CPU = torch.device("cpu")
 

@@ -1,8 +1,7 @@
 """A pose as a mask: the trunk's polygon and the limbs as thick lines, as UniTrack draws them.
 
-Joints are the fifteen of PoseTrack's evaluation, in its order (:data:`JOINTS`); a joint that is not there
-is NaN. The mask is evaluated only where it is asked for, which is at the centres of the feature grid's
-cells and not at every pixel.
+Joints are those of :data:`transfer.data.posetrack.JOINTS`; one that is not there is NaN. The mask is evaluated
+only where it is asked for, which is at the centres of the feature grid's cells and not at every pixel.
 """
 
 from __future__ import annotations
@@ -13,13 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer.data.posetrack import JOINTS
 from transfer.track.polygons import strictly_inside
 
-JOINTS = (
-    *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
-    *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
-    *("head_bottom", "nose", "head_top"),
-)
 TRUNK = ("right_hip", "left_hip", "left_shoulder", "head_bottom", "right_shoulder")
 LIMBS = (
     *(("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist")),
