@@ -1,6 +1,6 @@
 """A pose as a mask: the trunk's polygon and the limbs as thick lines, as UniTrack draws them.
 
-Joints are those of :data:`transfer.data.posetrack.JOINTS`; one that is not there is NaN. The mask is evaluated
+Joints are those of :data:`transfer.data.posetrack.JOINTS`; one that is not there is NaN. The mask is found
 only where it is asked for, which is at the centres of the feature grid's cells and not at every pixel.
 """
 
