@@ -34,7 +34,7 @@ from transfer.tasks import TASKS, Task
 # How a machine computes, not what.
 MACHINE_KEYS = (
     *("num_workers", "device", "cache_images", "check_images"),
-    *("evaluator", "checkpoint_period"),
+    *("evaluator", "checkpoint_period", "frames_at_once", "videos_at_once"),
 )
 # Folders of real data; what lies below one of them is the same data on every machine.
 DATA_ROOTS = ("MEC_TRANSFER_DATA", "DETECTRON2_DATASETS")
@@ -65,7 +65,7 @@ def check_protocol(task: str, config: Any, path: Path) -> None:
     """
     for protocol in (config.protocol, *protocols_of(task, config)):
         try:
-            check_task(task, protocol)
+            check_task(TASKS[task].asks or task, protocol)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -240,7 +240,7 @@ def to_rows(
             pretrain_epochs=info.pretrain_epochs,
             backbone_sha256=backbone.sha256,
             branch=info.branch,
-            task=name,
+            task=TASKS[name].asks or name,
             dataset=m.dataset,
             split=m.split,
             protocol=m.protocol,

@@ -16,6 +16,7 @@ class Task:
     module: str
     metrics: tuple[str, ...]
     backend: str
+    asks: str = ""  # the task of its rows where the command has another name
 
     @property
     def package(self) -> str:
@@ -41,6 +42,27 @@ TASKS: dict[str, Task] = {
             *("mask_ap", "mask_ap50", "mask_ap75", "mask_ap_small", "mask_ap_medium", "mask_ap_large"),
         ),
         "detectron2",
+    ),
+    "frozen-sot": Task(
+        "transfer.track.frozen.sot_task", ("success", "norm_precision", "precision"), "torch", "sot"
+    ),
+    "frozen-vos": Task(
+        "transfer.track.frozen.vos_task", ("j_mean", "f_mean", "j_and_f"), "torch, TrackEval", "vos"
+    ),
+    "frozen-mot": Task(
+        "transfer.track.frozen.mot_task",
+        ("mota", "idf1", "hota", "id_switches"),
+        "torch, TrackEval",
+        "mot",
+    ),
+    "frozen-mots": Task(
+        "transfer.track.frozen.mots_task",
+        ("smota", "idf1", "hota", "id_switches"),
+        "torch, TrackEval",
+        "mots",
+    ),
+    "frozen-pose": Task(
+        "transfer.track.frozen.pose_task", ("mota", "idf1", "id_switches"), "torch, motmetrics", "pose"
     ),
     "sot": Task("transfer.track.mm.sot", ("success", "norm_precision", "precision"), "mmtrack"),
     "mot": Task("transfer.track.mm.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),

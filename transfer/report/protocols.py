@@ -22,6 +22,9 @@ class Protocol:
 MEC_APPENDIX = "MEC (arXiv 2210.11464) App. C, p. 16"
 UNITRACK = "UniTrack (commit a83e782), frozen backbone; motion cues in MEC's numbers are not stated"
 UNITRACK_SYSTEM = "UniTrack docs/RESULTS.md (commit a83e782): a whole system, motion cues included"
+UNITRACK_MOTION = "UniTrack (commit a83e782), frozen backbone, motion cues in the first assignment"
+MOTION_OFF = "motion cues off in the first assignment, as in the configurations of UniTrack's commit 3668b8c"
+FLOOR = "a floor that no backbone takes part in (docs/tracking.md): "
 NOT_STATED = "not stated by the source"
 LAST = "the last epoch is reported"
 LARC = "LARS is timm's, the formula of apex's LARC; the last epoch is reported, theirs keeps the best"
@@ -242,6 +245,22 @@ DETECT: dict[str, Protocol] = {
     ),
 }
 UNKNOWN: dict[str, Protocol] = {"unknown": Protocol("not stated", NOT_STATED)}
+FROZEN: dict[str, Protocol] = {
+    "unitrack": Protocol(
+        "UniTrack", "configs/track/frozen/*: layers, heads, motion cues, whose rows are unitrack-layer3, ..."
+    ),
+    "unitrack-xcorr-layer3": Protocol("XCorr layer3", UNITRACK),
+    "unitrack-xcorr-layer4": Protocol("XCorr layer4", UNITRACK),
+    "unitrack-dcf-layer3": Protocol("DCF layer3", UNITRACK),
+    "unitrack-dcf-layer4": Protocol("DCF layer4", UNITRACK),
+    "unitrack-layer3": Protocol("layer3", UNITRACK, MOTION_OFF),
+    "unitrack-layer4": Protocol("layer4", UNITRACK, MOTION_OFF),
+    "unitrack-motion-layer3": Protocol("layer3, motion", UNITRACK_MOTION),
+    "unitrack-motion-layer4": Protocol("layer4, motion", UNITRACK_MOTION),
+    "static-box": Protocol("static box", FLOOR + "the first frame's box stays where it is"),
+    "first-frame-copy": Protocol("first-frame copy", FLOOR + "the first frame's masks stay where they are"),
+    "no-appearance": Protocol("no appearance", FLOOR + "Kalman filter and overlap alone link the detections"),
+}
 OTHERS: dict[str, Protocol] = {
     "siamrpn-frozen-mini": Protocol("SiamRPN++, frozen", "configs/track/sot_mini.yaml"),
     "siamrpn-frozen-coco-otb": Protocol("SiamRPN++, frozen", "configs/track/sot_otb.yaml"),
@@ -249,12 +268,7 @@ OTHERS: dict[str, Protocol] = {
     "pets09-half": Protocol("DeepSORT, half of a video", "configs/track/mot_pets09.yaml"),
     "mot17-first-frames": Protocol("DeepSORT, first frames", "configs/track/mot_mot17.yaml"),
     # tracking
-    "unitrack-xcorr-layer3": Protocol("XCorr layer3", UNITRACK),
-    "unitrack-xcorr-layer4": Protocol("XCorr layer4", UNITRACK),
-    "unitrack-dcf-layer3": Protocol("DCF layer3", UNITRACK),
-    "unitrack-dcf-layer4": Protocol("DCF layer4", UNITRACK),
-    "unitrack-layer3": Protocol("layer3", UNITRACK),
-    "unitrack-layer4": Protocol("layer4", UNITRACK),
+    **FROZEN,
     "unitrack-system-xcorr": Protocol("UniTrack, XCorr", UNITRACK_SYSTEM),
     "unitrack-system-dcf": Protocol("UniTrack, DCF", UNITRACK_SYSTEM),
     "unitrack-system": Protocol("UniTrack", UNITRACK_SYSTEM),
@@ -289,15 +303,17 @@ DEVIATION = "@"  # parts a detection protocol from what was done otherwise
 def find_protocol(protocol: str) -> Protocol | None:
     """The line of the table; of ``ID@batch4,lr=0.05`` a line made of ID's; None where there is none.
 
-    Only detection protocols deviate so: a detectron2 YAML is run with other settings, and its rows must not
-    pass for those of the protocol (:func:`transfer.detect.settings.protocol_of`).
+    Only protocols of detection and of frozen features in video deviate so: they are run with other settings,
+    and their rows must not pass for those of the protocol (:func:`transfer.detect.settings.protocol_of`,
+    :mod:`transfer.track.frozen.protocol_ids`).
     """
     base, parts, deviation = protocol.partition(DEVIATION)
     if not parts:
         return PROTOCOLS.get(protocol)
-    if base not in DETECT or not deviation or DEVIATION in deviation:
+    known = DETECT.get(base) or FROZEN.get(base)
+    if known is None or not deviation or DEVIATION in deviation:
         return None
-    known, done = DETECT[base], deviation.replace(",", ", ")
+    done = deviation.replace(",", ", ")
     return Protocol(f"{known.name}, {done}", f"{known.source}; here with {done}", known.reading)
 
 

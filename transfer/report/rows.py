@@ -53,6 +53,8 @@ METRICS: dict[str, Metric] = {
     "norm_precision": Metric("norm. precision", "percent", True),
     "precision": Metric("precision", "percent", True),
     "j_mean": Metric("J mean", "percent", True),
+    "f_mean": Metric("F mean", "percent", True),
+    "j_and_f": Metric("J&F", "percent", True),
     "mota": Metric("MOTA", "percent", True, lowest=-math.inf),
     "smota": Metric("sMOTA", "percent", True, lowest=-math.inf),
     "idf1": Metric("IDF1", "percent", True),
