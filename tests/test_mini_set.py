@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from transfer.data.mini import build as build_module
 from transfer.data.mini.__main__ import main
 from transfer.data.mini.build import CONTENT_SHA256, PARTS, build, content_sha256, is_up_to_date
-from transfer.data.mini.videos import write_vos
+from transfer.data.mini.videos import write_davis
 
 # pycocotools 2.0 still has the array protocol of NumPy 1
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -133,7 +133,7 @@ def test_single_object_boxes_lie_inside_the_frames(mini: Path) -> None:
 
 
 def test_video_masks_hold_every_object_in_every_frame(mini: Path) -> None:
-    root = mini / "vos"
+    root = mini / "davis"
     for split, names in (("train", ["digits-a", "digits-b"]), ("val", ["digits-c", "digits-d"])):
         assert (root / "ImageSets" / "2017" / f"{split}.txt").read_text().split() == names
         for name, num_objects in zip(names, (2, 3), strict=True):
@@ -151,7 +151,7 @@ def test_video_masks_hold_every_object_in_every_frame(mini: Path) -> None:
 @pytest.fixture
 def small_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where to build a set of one real part, which takes a moment only."""
-    monkeypatch.setattr(build_module, "PARTS", {"vos": write_vos})
+    monkeypatch.setattr(build_module, "PARTS", {"davis": write_davis})
     return tmp_path / "data" / "mini"
 
 
@@ -159,7 +159,7 @@ def test_an_intact_set_is_left_alone_and_a_damaged_one_rebuilt(small_root: Path)
     assert build(small_root)
     before = _manifest(small_root)
     assert not build(small_root)
-    image = small_root / "vos" / "JPEGImages" / "480p" / "digits-a" / "00000.png"
+    image = small_root / "davis" / "JPEGImages" / "480p" / "digits-a" / "00000.png"
     damaged = bytearray(image.read_bytes())
     damaged[-20] ^= 1
     for content in (bytes(damaged), b"", None):
@@ -191,12 +191,18 @@ def test_a_foreign_folder_is_refused_and_kept(small_root: Path, capsys: pytest.C
     assert [path.name for path in small_root.iterdir()] == ["thesis.tex"]
 
 
+def test_a_set_of_earlier_code_whose_part_had_another_name_is_replaced(small_root: Path) -> None:
+    (small_root / "vos").mkdir(parents=True)
+    assert build(small_root)
+    assert sorted(path.name for path in small_root.iterdir()) == ["davis", "manifest.json"]
+
+
 def test_a_failed_build_leaves_nothing(small_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(root: Path) -> None:
         (root / "mot").mkdir()
         raise FileNotFoundError("moon.png")
 
-    monkeypatch.setattr(build_module, "PARTS", {"vos": write_vos, "mot": fail})
+    monkeypatch.setattr(build_module, "PARTS", {"davis": write_davis, "mot": fail})
     with pytest.raises(FileNotFoundError, match=r"moon\.png"):
         build(small_root)
     assert not list(small_root.parent.iterdir())

@@ -20,8 +20,10 @@ from PIL import Image
 
 from transfer.data.mini.classes import write_classes
 from transfer.data.mini.mot import write_mot
+from transfer.data.mini.mots import write_mots
+from transfer.data.mini.posetrack import write_posetrack
 from transfer.data.mini.scenes import write_scenes
-from transfer.data.mini.videos import write_sot, write_vos
+from transfer.data.mini.videos import write_davis, write_sot
 from transfer.provenance import code_sha256
 
 VERSION = 1
@@ -31,8 +33,11 @@ PARTS: dict[str, Callable[[Path], None]] = {
     "detect": write_scenes,
     "mot": write_mot,
     "sot": write_sot,
-    "vos": write_vos,
+    "davis": write_davis,
+    "mots": write_mots,
+    "posetrack": write_posetrack,
 }
+FORMER_PARTS = ("vos",)  # names that earlier code gave; a set with them is ours to replace
 # What the parts hold in this version, on every platform. Numbers measured on a set that differs do
 # not compare with the published ones; change VERSION together with a digest.
 CONTENT_SHA256: dict[str, str] = {
@@ -40,7 +45,9 @@ CONTENT_SHA256: dict[str, str] = {
     "detect": "ab8aad45daa96601a6b5fc0ba85a163b4f53712fa49cd22a9fc030a0ce7ccbab",
     "mot": "4e59565945f184fa1c6ba87eb84ff31ebae4c93182c72afa5ea3341a0868356b",
     "sot": "cdfbc49605de76a4f325cd2e31402a63256ec54bf96c976247d465fe51550bde",
-    "vos": "6ec7408271146a5e5cc21683fa317089897041337ac38b9a2245388a21d48696",
+    "davis": "6ec7408271146a5e5cc21683fa317089897041337ac38b9a2245388a21d48696",
+    "mots": "5d05ad35a1da41fd825b2fe441c9805bbae9f93e5118f3c7fee7faa8c671764c",
+    "posetrack": "9b934e753444176785bbb70c993618744ec5b0dcdba12841206544e0d9ca1b4f",
 }
 
 
@@ -57,7 +64,7 @@ def build(root: Path) -> bool:
         print(f"{root}: bundled set is up to date")
         return False
     found = [path.name for path in root.iterdir()] if root.exists() else []
-    foreign = sorted(set(found) - {*PARTS, MANIFEST})
+    foreign = sorted(set(found) - {*PARTS, *FORMER_PARTS, MANIFEST})
     if foreign:
         raise ValueError(
             f"{root} is no bundled set (it holds {', '.join(foreign[:3])}) and is left as it is; "

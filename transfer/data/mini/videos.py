@@ -1,4 +1,4 @@
-"""``sot`` in the layout of OTB and ``vos`` in the layout of DAVIS: digits tracked by box and by mask."""
+"""``sot`` in the layout of OTB and ``davis`` in the layout of DAVIS: digits tracked by box and by mask."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def write_sot(root: Path) -> None:
         (root / "sot" / f"{split}.txt").write_text("\n".join(SOT_SEQUENCES[split]) + "\n")
 
 
-def write_vos(root: Path) -> None:
-    """Write ``vos/{JPEGImages,Annotations}/480p/<sequence>/00000.png`` and ``vos/ImageSets/2017``.
+def write_davis(root: Path) -> None:
+    """Write ``davis/{JPEGImages,Annotations}/480p/<sequence>/00000.png`` and ``davis/ImageSets/2017``.
 
     Masks are palette images whose index is the object, from 1; 0 is the background. Frames are PNG
     (not JPEG as in DAVIS), because encoders of JPEG differ.
     """
-    lists = root / "vos" / "ImageSets" / "2017"
+    lists = root / "davis" / "ImageSets" / "2017"
     lists.mkdir(parents=True)
     for number, split in enumerate(SPLITS):
         for index, (name, photograph) in enumerate(VOS_SEQUENCES[split].items()):
-            image_dir = root / "vos" / "JPEGImages" / "480p" / name
-            mask_dir = root / "vos" / "Annotations" / "480p" / name
+            image_dir = root / "davis" / "JPEGImages" / "480p" / name
+            mask_dir = root / "davis" / "Annotations" / "480p" / name
             image_dir.mkdir(parents=True)
             mask_dir.mkdir(parents=True)
             rng = generator(VOS_SEED, number, index)
