@@ -187,7 +187,7 @@ def _frames_of_coco(
         unknown |= set(names) - set(JOINTS) - set(UNUSED)
         points = np.full((len(JOINTS), 3), np.nan)
         for name, cell in zip(names, cells, strict=True):
-            if name in JOINTS and (cell[2] > 0 or not np.isfinite(cell).all()):
+            if name in JOINTS and cell.any():  # as poseval: a hidden joint that has a place counts
                 points[JOINTS.index(name)] = np.where(np.isnan(cell), np.inf, cell)
         people[int(entry["image_id"])].append(
             PersonPose(
@@ -263,8 +263,16 @@ def _box(cells: Sequence[float] | None) -> NDArray[np.float64]:
 
 
 def _regions(entry: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:
-    """Polygons of ``ignore_regions_x`` and ``_y``: a list of lists, or one list where there is one region."""
+    """Polygons of regions that are not scored, in either format.
+
+    2018's ``ignore_regions_x`` and ``_y`` are a list of lists, or one list where there is one region.
+    """
+    polygons = [
+        [(_first(point["x"]), _first(point["y"])) for point in region["point"]]
+        for region in entry.get("ignore_regions") or []
+    ]
     columns, rows = entry.get("ignore_regions_x") or [], entry.get("ignore_regions_y") or []
     if columns and not isinstance(columns[0], list):
         columns, rows = [columns], [rows]
-    return tuple(np.array([x, y], dtype=np.float64).T for x, y in zip(columns, rows, strict=True) if x)
+    polygons += [list(zip(x, y, strict=True)) for x, y in zip(columns, rows, strict=True)]
+    return tuple(np.array(polygon, dtype=np.float64) for polygon in polygons if polygon)
