@@ -15,10 +15,10 @@ from torch import Tensor
 from transfer.data.posetrack import JOINTS
 from transfer.track.frozen.mask_points import (
     find_positions,
+    grid_coordinates,
     mask_boxes,
     random_points,
     take_points,
-    to_grid,
     without_duplicates,
 )
 from transfer.track.frozen.skeleton import LIMBS, TRUNK, draw_pose, draw_poses, line_width, pose_box
@@ -128,9 +128,10 @@ def test_duplicates_and_empty_masks_go() -> None:
 
 
 def test_the_grid_reads_masks_by_nearest_neighbour() -> None:
-    mask = torch.zeros(1, 16, 20, dtype=torch.bool)
-    mask[0, 8:, :] = True
-    assert to_grid(mask, (2, 3))[0].tolist() == [[False] * 3, [True] * 3]
+    for length, cells in ((16, 2), (20, 3), (205, 26), (300, 38), (1080, 135), (1081, 136)):
+        mask = torch.rand(1, 1, length, 3, generator=torch.Generator().manual_seed(length))
+        expected = F.interpolate(mask, size=(cells, 3), mode="nearest")
+        assert torch.equal(mask[:, :, grid_coordinates(length, cells)], expected)
 
 
 def standing(x: float, y: float, scale: float = 1.0) -> np.ndarray:
@@ -169,7 +170,8 @@ def test_the_grid_of_a_pose_is_the_picture_of_it_resized() -> None:
     poses = np.stack([standing(90, 20), standing(30, 150, 0.7)])
     whole = np.stack([draw_pose(pose, np.arange(300), np.arange(205)) for pose in poses])
     grid = (math.ceil(300 / 8), math.ceil(205 / 8))
-    assert torch.equal(draw_poses(poses, (300, 205), grid), to_grid(torch.from_numpy(whole), grid))
+    expected = F.interpolate(torch.from_numpy(whole)[:, None].float(), size=grid, mode="nearest")[:, 0] > 0
+    assert torch.equal(draw_poses(poses, (300, 205), grid), expected)
     assert draw_poses(poses, (300, 205), grid).any(dim=(1, 2)).all()
 
 

@@ -30,9 +30,11 @@ class Positions:
     weights: Tensor
 
 
-def to_grid(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Masks ``(N, H, W)`` on the feature grid, bool ``(N, h, w)``, by nearest neighbour."""
-    return F.interpolate(masks[:, None].float(), size=grid, mode="nearest")[:, 0] > 0.5
+def grid_coordinates(length: int, cells: int) -> NDArray[np.int64]:
+    """The pixels ``(cells,)`` that a nearest-neighbour resize of ``length`` pixels to ``cells`` takes."""
+    row = torch.arange(length, dtype=torch.float32)[None, None]
+    taken = F.interpolate(row, size=cells, mode="nearest")[0, 0]
+    return np.asarray(taken.numpy(), dtype=np.int64)
 
 
 def mask_boxes(masks: Tensor) -> NDArray[np.float64]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from transfer.data.posetrack import JOINTS
+from transfer.track.frozen.mask_points import grid_coordinates
 from transfer.track.polygons import strictly_inside
 
 TRUNK = ("right_hip", "left_hip", "left_shoulder", "head_bottom", "right_shoulder")
@@ -45,13 +45,6 @@ def line_width(joints: Float) -> int:
     """Width of the limbs in pixels."""
     points = np.trunc(joints[np.isfinite(joints).all(axis=1)])
     return max(int(np.ptp(points, axis=0).max() / PER_EXTENT), NARROWEST) if len(points) else NARROWEST
-
-
-def grid_coordinates(length: int, cells: int) -> NDArray[np.int64]:
-    """The pixels ``(cells,)`` that a nearest-neighbour resize of ``length`` pixels to ``cells`` takes."""
-    row = torch.arange(length, dtype=torch.float32)[None, None]
-    taken = F.interpolate(row, size=cells, mode="nearest")[0, 0]
-    return np.asarray(taken.numpy(), dtype=np.int64)
 
 
 def draw_pose(joints: Float, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.bool_]:
