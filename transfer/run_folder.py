@@ -27,6 +27,7 @@ CHECKPOINTS = {
     "detect": tuple(
         f"{place}{name}" for place in ("", SEARCH) for name in ("model_[0-9]*.pth", "last_checkpoint")
     ),
+    "track": ("mmtrack/epoch_*.pth",),
 }
 RECORDS = {
     "classify": ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv"),
@@ -39,6 +40,10 @@ RECORDS = {
             for name in ("model_final.pth", "metrics.json", "log.txt", "events.out.tfevents.*")
         ),
         *(f"{place}/{name}" for place in ("predictions_*", f"{SEARCH}predictions") for name in PREDICTIONS),
+    ),
+    "track": (
+        *("selection.csv", "mmtrack/*.log", "mmtrack/*.log.json", "mmtrack/config.py"),
+        *("per_sequence.csv", "tracks/sequences.json", "tracks/*/*.txt"),
     ),
 }
 GRACE_S = 30.0  # for the first process to report what made all of them fail

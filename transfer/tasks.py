@@ -26,7 +26,7 @@ class Task:
     @property
     def shared(self) -> bool:
         """Whether several processes (torchrun) can share one run."""
-        return self.package in ("classify", "detect")
+        return self.package in ("classify", "detect") or self.module.startswith("transfer.track.mm.")
 
 
 TASKS: dict[str, Task] = {

@@ -34,14 +34,15 @@ class Plan:
     sources: tuple[str, ...] = ()  # beginnings of sources that belong here whatever their task
 
 
-SIDE_BY_SIDE = "protocols"  # the table that transfer.report.side_by_side fills
+SIDE_BY_SIDE = "protocols"  # the tables that transfer.report.side_by_side fills: classification,
+VIDEO = "tracking"  # and frozen features in video, behind the papers'
 PLANS: dict[str, Plan] = {
     "linear": Plan("Linear probe", ("linear",), (TABLE_1, TABLE_6, TABLE_7)),
     "knn": Plan("Nearest neighbours and few shots", ("knn", "fewshot")),
     "semisup": Plan("Semi-supervised fine-tuning", ("semisup",), (TABLE_2,)),
     SIDE_BY_SIDE: Plan("Classification protocols side by side", ()),
     "detect": Plan("Object detection and instance segmentation", ("detect",), (TABLE_3,)),
-    "tracking": Plan(
+    VIDEO: Plan(
         "Five video tasks with a frozen backbone", ("vos", "mots", "pose"), (TABLE_4,), ("UniTrack ",)
     ),
     "sot": Plan("Single-object tracking", ("sot",)),

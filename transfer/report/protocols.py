@@ -261,9 +261,20 @@ FROZEN: dict[str, Protocol] = {
     "first-frame-copy": Protocol("first-frame copy", FLOOR + "the first frame's masks stay where they are"),
     "no-appearance": Protocol("no appearance", FLOOR + "Kalman filter and overlap alone link the detections"),
 }
+MMTRACK_SIAMRPN = "mmtrack 0.14 siamese_rpn_r50_20e_"
+SIAMRPN: dict[str, Protocol] = {
+    f"siamrpn-{test}{ending}": Protocol(f"SiamRPN++{name}", f"{MMTRACK_SIAMRPN}{file}.py{done}")
+    for test, file in (("lasot", "lasot"), ("otb", "otb100"))
+    for ending, name, done in (
+        ("", "", ""),
+        ("-frozen", ", frozen", ", the backbone frozen throughout"),
+        ("-syncbn", ", SyncBN", ", all of the backbone trained, batch statistics synchronised"),
+    )
+}
 OTHERS: dict[str, Protocol] = {
     "siamrpn-frozen-mini": Protocol("SiamRPN++, frozen", "configs/track/sot_mini.yaml"),
     "siamrpn-frozen-coco-otb": Protocol("SiamRPN++, frozen", "configs/track/sot_otb.yaml"),
+    **SIAMRPN,
     "mini": Protocol("DeepSORT, Faster R-CNN", "configs/track/mot_mini.yaml"),
     "pets09-half": Protocol("DeepSORT, half of a video", "configs/track/mot_pets09.yaml"),
     "mot17-first-frames": Protocol("DeepSORT, first frames", "configs/track/mot_mot17.yaml"),
@@ -297,20 +308,21 @@ PROTOCOLS: dict[str, Protocol] = {
     **OTHERS,
     **UNKNOWN,
 }
-DEVIATION = "@"  # parts a detection protocol from what was done otherwise
+DEVIATION = "@"  # parts a protocol from what was done otherwise
+DEVIATING = {**DETECT, **FROZEN, **SIAMRPN}  # whose ids may say so
 
 
 def find_protocol(protocol: str) -> Protocol | None:
     """The line of the table; of ``ID@batch4,lr=0.05`` a line made of ID's; None where there is none.
 
-    Only protocols of detection and of frozen features in video deviate so: they are run with other settings,
-    and their rows must not pass for those of the protocol (:func:`transfer.detect.settings.protocol_of`,
+    Only protocols of :data:`DEVIATING` deviate so: they are run with other settings, and their rows must not
+    pass for those of the protocol (:func:`transfer.detect.settings.protocol_of`,
     :mod:`transfer.track.frozen.protocol_ids`).
     """
     base, parts, deviation = protocol.partition(DEVIATION)
     if not parts:
         return PROTOCOLS.get(protocol)
-    known = DETECT.get(base) or FROZEN.get(base)
+    known = DEVIATING.get(base)
     if known is None or not deviation or DEVIATION in deviation:
         return None
     done = deviation.replace(",", ", ")

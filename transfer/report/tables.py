@@ -18,7 +18,6 @@ from transfer.report.layout import (
     DATASETS,
     METRIC_ORDER,
     PLANS,
-    SIDE_BY_SIDE,
     Note,
     method_name,
     method_rank,
@@ -40,7 +39,7 @@ from transfer.report.sections import (
     order_drafts,
 )
 from transfer.report.shown import Section, Table
-from transfer.report.side_by_side import side_by_side, stands_here
+from transfer.report.side_by_side import home_of, side_by_side
 from transfer.report.variants import VARIANTS
 
 DIFFERENCES = ("MoCo ",)  # beginnings of sources whose tables print the difference to the supervised line
@@ -76,7 +75,7 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
             for question in {_question(cell.column) for cell in group}:
                 asked.setdefault(question, []).append(group)
     apart: dict[str, dict[Question, list[Cell]]] = {name: {} for name in PLANS}
-    together: list[Cell] = []
+    together: dict[str, list[Cell]] = {name: [] for name in PLANS}
     for cell in cells:
         if cell.line.published:
             continue
@@ -86,14 +85,15 @@ def build_tables(cells: Sequence[Cell], notes: Sequence[Note]) -> list[Table]:
             group.append(cell)
         if groups or any(joined):
             continue
-        if stands_here(cell):
-            together.append(cell)
+        if (table := home_of(cell)) is not None:
+            together[table].append(cell)
         else:
             column = cell.column
             key = (column.task, column.dataset, column.protocol, column.split)
             apart[homes[column.task]].setdefault(key, []).append(cell)
     sections = {name: tuple(_sections(layouts[name], others[name], apart[name], notes)) for name in PLANS}
-    sections[SIDE_BY_SIDE] += tuple(side_by_side(together, notes))
+    for name, found in together.items():
+        sections[name] += tuple(side_by_side(found, notes))
     for numbers in beside.values():
         numbers.sort(
             key=lambda cell: (_column_rank(cell.column), method_rank(cell.line.method), str(cell.line))
