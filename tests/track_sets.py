@@ -132,7 +132,7 @@ def write_mots(
 def write_posetrack(
     root: Path, names: tuple[str, ...] = ("000001_tiny",), num_frames: int = 4, num_targets: int = 2
 ) -> Path:
-    """PoseTrack 2018, split ``val``: 15 joints of 17 inside each square; given poses in ``detections/val``."""
+    """PoseTrack 2018, split ``val``: 15 joints in each square, given poses in ``detections/val``."""
     for video, name in enumerate(names, start=1):
         folder = root / "images" / "val" / name
         write_frames(folder, num_frames, num_targets, first=0)

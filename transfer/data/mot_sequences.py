@@ -84,7 +84,7 @@ def read_mot_sequences(
 def read_mots_sequences(
     root: Path, names: Sequence[str] = (), detections_dir: Path | None = None
 ) -> list[MotsSequence]:
-    """Sequences of masks; arguments and errors as :func:`read_mot_sequences`, and those of ``collect_mots``."""
+    """Sequences of masks; arguments and errors as :func:`read_mot_sequences`, and of ``collect_mots``."""
     faults = VideoFaults()
     sequences = []
     for opened in _open_all(root, names, faults):
