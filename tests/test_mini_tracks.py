@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 from transfer.data.mini.figures import KEYPOINTS, Figure, stroke
 from transfer.data.mini.mots import write_mots
 from transfer.data.mini.posetrack import write_posetrack
-from transfer.data.mini.run_lengths import encode_mask
 from transfer.data.mini.sprites import generator
+from transfer.data.run_lengths import encode_mask
 
 # pycocotools 2.0 still has the array protocol of NumPy 1
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

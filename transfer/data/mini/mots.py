@@ -14,8 +14,8 @@ from PIL import Image
 
 from transfer.data.mini.mot import FRAME_RATE, HEIGHT, WIDTH, random_movers
 from transfer.data.mini.motion import Camera, random_camera
-from transfer.data.mini.run_lengths import encode_mask
 from transfer.data.mini.sprites import SPLITS, Mask, draw, generator, owners_of, paint, save_png
+from transfer.data.run_lengths import encode_mask
 
 SEQUENCES = {  # name -> photograph behind it
     "train": {"MINI-05": "gravel"},
