@@ -104,7 +104,7 @@ def link_masks(
                 if links.failure:
                     continue
                 features = points.of(variant, (seed, video.name, index), num_random)
-                if not all(bool(torch.isfinite(part).all()) for part in features):
+                if features is None:
                     links.failure = (
                         f"features of layer{variant.layer} are not finite in {video.name}, frame {index + 1}"
                     )
@@ -127,11 +127,10 @@ class _Points:
         self.maps = maps
         self.masks = given.masks.to(device)
         self.device = device
-        self.positions: dict[int, list[object]] = {}
-        self.features: dict[tuple[int, int], list[Tensor]] = {}
+        self.features: dict[tuple[int, int], list[Tensor] | None] = {}
 
-    def of(self, variant: Variant, place: tuple[int, str, int], num_random: int) -> list[Tensor]:
-        """Features ``(P_i, C)`` of each mask; of none a point without a layer."""
+    def of(self, variant: Variant, place: tuple[int, str, int], num_random: int) -> list[Tensor] | None:
+        """Features ``(P_i, C)`` of each mask, none of a point without a layer; None if not all are finite."""
         if variant.layer is None:
             return [torch.zeros(0, 1, device=self.device) for _ in self.given.indices]
         key = (variant.layer, variant.max_area)
@@ -144,5 +143,6 @@ class _Points:
                     parts.append(random_points(num_random, len(features), (*place, index), self.device))
                 else:
                     parts.append(take_points(features, positions))
-            self.features[key] = parts
+            finite = not parts or bool(torch.isfinite(torch.cat(parts)).all())
+            self.features[key] = parts if finite else None
         return self.features[key]
