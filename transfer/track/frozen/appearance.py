@@ -29,6 +29,7 @@ class AppearanceModel:
     Attributes:
         layers: which, 3 or 4, as asked for.
         channels: of each layer.
+        radius: pixels, of each layer: a feature at ``i`` sees pixels ``8 i - radius`` to ``8 i + radius``.
         device: where it runs.
     """
 
@@ -42,6 +43,7 @@ class AppearanceModel:
     ) -> None:
         self.layers = tuple(layers)
         self.channels = channels
+        self.radius = {layer: receptive_radius(resnet, layer) for layer in layers}
         self.device = device
         self._reverse = backbone.info.pixel_order == "BGR"
         self._mean = torch.tensor(backbone.info.mean(), device=device).view(1, 3, 1, 1)
@@ -61,15 +63,19 @@ class AppearanceModel:
         return ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()  # not inference mode: who updates a template in place needs plain tensors
-    def __call__(self, pixels: Tensor) -> dict[int, Tensor]:
-        """Prepared pixels ``(B, 3, H, W)`` -> by layer ``(B, C, ceil(H/8), ceil(W/8))`` float32."""
+    def __call__(self, pixels: Tensor, layers: Sequence[int] = ()) -> dict[int, Tensor]:
+        """Prepared pixels ``(B, 3, H, W)`` -> by layer ``(B, C, ceil(H/8), ceil(W/8))`` float32.
+
+        ``layers`` asks for some of the model's; what comes after the deepest of them is not computed.
+        """
+        wanted = tuple(layers) or self.layers
         model = self._resnet
         x = model.maxpool(model.relu(model.bn1(model.conv1(pixels))))  # type: ignore[operator]
         x = model.layer3(model.layer2(model.layer1(x)))  # type: ignore[operator]
         features = {3: x}
-        if 4 in self.layers:
+        if 4 in wanted:
             features[4] = model.layer4(x)  # type: ignore[operator]
-        return {layer: features[layer] for layer in self.layers}
+        return {layer: features[layer] for layer in wanted}
 
 
 def build_appearance(backbone: Backbone, layers: Sequence[int], device: torch.device) -> AppearanceModel:
@@ -100,6 +106,29 @@ def set_strides(resnet: nn.Module) -> None:
         for module in stage.modules():
             if isinstance(module, nn.Conv2d):
                 module.stride = (1, 1)
+
+
+def receptive_radius(resnet: nn.Module, layer: int) -> int:
+    """How many pixels a feature of a layer sees to each side of ``8 i``; of a ResNet with strides set."""
+    radius, jump = 0, 1
+    for module in [resnet.conv1, resnet.maxpool, *_path(resnet, layer)]:
+        kernel, stride = (_first(getattr(module, name)) for name in ("kernel_size", "stride"))
+        radius += (kernel - 1) // 2 * jump
+        jump *= stride
+    return radius
+
+
+def _path(resnet: nn.Module, layer: int) -> list[nn.Module]:
+    """The convolutions of residual blocks up to a layer, without those of shortcuts, which see less."""
+    stages = [getattr(resnet, f"layer{number}") for number in range(1, layer + 1)]
+    names = ("conv1", "conv2", "conv3")
+    return [
+        getattr(block, name) for stage in stages for block in stage for name in names if hasattr(block, name)
+    ]
+
+
+def _first(value: int | tuple[int, int]) -> int:
+    return value if isinstance(value, int) else value[0]
 
 
 def fold_norms(model: nn.Module) -> nn.Module:
