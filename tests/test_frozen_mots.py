@@ -18,7 +18,10 @@ from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.data.mots import decode, read_mots
 from transfer.data.run_lengths import encode_mask
+from transfer.evaluate import load_config
+from transfer.report.protocols import check_task
 from transfer.report.rows import Measurement
+from transfer.tasks import TASKS
 from transfer.track.frozen.mots_task import Config, run
 
 pytest.importorskip("trackeval")
@@ -180,3 +183,16 @@ def test_bad_masks_of_all_sequences_are_named_before_any_work(tmp_path: Path) ->
     assert "TINY-05" in str(caught.value)
     assert "TINY-09" in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["mots_mots20", "mots_mini"])
+def test_configurations_keep_the_published_constants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEC_TRANSFER_DATA", "/data")
+    folder = Path(__file__).parents[1] / "configs" / "track" / "frozen"
+    config = load_config(TASKS["frozen-mots"], folder / f"{name}.yaml")
+    assert config.protocols == VARIANTS
+    for protocol in config.protocols:
+        check_task("mots", protocol)
+    deviating = load_config(TASKS["frozen-mots"], folder / f"{name}.yaml", ["iou_thres=0.4"])
+    assert deviating.protocols[0] == "unitrack-layer3@iou_thres=0.4"
+    check_task("mots", deviating.protocols[0])

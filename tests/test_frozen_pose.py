@@ -15,7 +15,10 @@ from track_sets import COLOURS, GREY, HEIGHT, SIDE, WIDTH, write_posetrack
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
 from transfer.data.posetrack import KEYPOINTS_2018, read_posetrack
+from transfer.evaluate import load_config
+from transfer.report.protocols import check_task
 from transfer.report.rows import Measurement
+from transfer.tasks import TASKS
 from transfer.track.frozen.pose_results import write_poses
 from transfer.track.frozen.pose_task import UNTRACKED, Config, run
 
@@ -197,3 +200,16 @@ def test_written_poses_are_whole_or_absent(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "out" / "a.json").read_text())
     assert content["images"][0]["file_name"] == f"images/val/{NAME}/000000.png"
     assert content["annotations"][0]["keypoints"][9:15] == [0] * 6  # the ears
+
+
+@pytest.mark.parametrize("name", ["pose_posetrack18", "pose_mini"])
+def test_configurations_keep_the_published_constants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEC_TRANSFER_DATA", "/data")
+    folder = Path(__file__).parents[1] / "configs" / "track" / "frozen"
+    config = load_config(TASKS["frozen-pose"], folder / f"{name}.yaml")
+    assert config.protocols == VARIANTS
+    for protocol in config.protocols:
+        check_task("pose", protocol)
+    deviating = load_config(TASKS["frozen-pose"], folder / f"{name}.yaml", ["iou_thres=0.4"])
+    assert deviating.protocols[0] == "unitrack-layer3@iou_thres=0.4"
+    check_task("pose", deviating.protocols[0])

@@ -77,7 +77,7 @@ class Config:
     use_kalman: bool = True
     motion_lambda: float = 0.9999  # of the variants with motion cues
     motion_gated: bool = False
-    only_position: bool = True
+    only_position: bool = False  # true in the original's configuration, which its code does not read
 
     @property
     def protocols(self) -> tuple[str, ...]:
