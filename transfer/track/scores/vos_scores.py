@@ -47,18 +47,7 @@ def score_objects(
         ValueError: fewer than three frames, masks of different numbers or sizes, or a number in ``found``
             that is no object's.
     """
-    try:
-        import cv2  # noqa: F401  # TrackEval imports these only when it comes to F
-        import skimage  # noqa: F401
-        from pycocotools import mask as run_lengths
-        from trackeval.metrics import JAndF
-    except ImportError as error:
-        raise ImportError(
-            f"J and F need TrackEval and what it imports ({error}): pip install trackeval pycocotools "
-            "opencv-python-headless scikit-image"
-        ) from error
-
-    metric = JAndF()
+    metric, run_lengths = load_scorers()
     sums = np.zeros((len(object_ids), 2))
     num_frames = 0
     frames = _inner(_pairs(truth, found, object_ids))
@@ -76,6 +65,25 @@ def score_objects(
     return {
         number: ObjectScore(*(sums[place] / num_frames).tolist()) for place, number in enumerate(object_ids)
     }
+
+
+def load_scorers() -> tuple[Any, Any]:
+    """TrackEval's metric and the run lengths that it takes.
+
+    Raises:
+        ImportError: no TrackEval, or what its F needs.
+    """
+    try:
+        import cv2  # noqa: F401  # TrackEval imports these only when it comes to F
+        import skimage  # noqa: F401
+        from pycocotools import mask as run_lengths
+        from trackeval.metrics import JAndF
+    except ImportError as error:
+        raise ImportError(
+            f"J and F need TrackEval and what it imports ({error}): pip install trackeval pycocotools "
+            "opencv-python-headless scikit-image"
+        ) from error
+    return JAndF(), run_lengths
 
 
 def average(scores: Iterable[ObjectScore]) -> dict[str, float]:
