@@ -23,11 +23,12 @@ class Archive:
     """A published file.
 
     The addresses are plain http, as their owners give them: md5 tells a damaged file, not a forged one.
+    Without a published md5 (an empty one) only what is in the file can be checked, after it is unpacked.
     """
 
     name: str
     url: str
-    md5: str
+    md5: str = ""
 
 
 def get_archives(
@@ -51,7 +52,9 @@ def get_archives(
             yield from download(archive, path)
         else:
             check_md5(path, archive)
-            yield f"{path}: is the published file"
+            yield f"{path}: is " + (
+                "the published file" if archive.md5 else "there; has no published checksum"
+            )
 
 
 def download(archive: Archive, path: Path) -> Iterator[str]:
@@ -77,11 +80,14 @@ def download(archive: Archive, path: Path) -> Iterator[str]:
         part.unlink()
         raise
     part.rename(path)
-    yield f"{path}: {path.stat().st_size} bytes from {archive.url}, the published file"
+    known = "the published file" if archive.md5 else "without a published checksum"
+    yield f"{path}: {path.stat().st_size} bytes from {archive.url}, {known}"
 
 
 def check_md5(path: Path, archive: Archive) -> None:
-    """Raise ValueError for a file that is not the published one."""
+    """Raise ValueError for a file that is not the published one; nothing is known where no md5 is."""
+    if not archive.md5:
+        return
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as handle:
         while block := handle.read(BLOCK):

@@ -48,7 +48,11 @@ class MotsSequence(_Sequence):
 
 
 def read_mot_sequences(
-    root: Path, names: Sequence[str] = (), detections_dir: Path | None = None
+    root: Path,
+    names: Sequence[str] = (),
+    detections_dir: Path | None = None,
+    truth: bool = True,
+    given: bool = True,
 ) -> list[MotSequence]:
     """Sequences of boxes; without names all that are there.
 
@@ -56,6 +60,8 @@ def read_mot_sequences(
         root: holds a folder a sequence, such as ``MOT16/train``.
         names: of its sequences.
         detections_dir: holds a detector's ``<Sequence>.txt`` or ``<Sequence>/``; None: ``det/det.txt``.
+        truth: there is a ground truth, which test sets do not have; else no box is given.
+        given: there are given detections; else none is given.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -66,14 +72,11 @@ def read_mot_sequences(
     faults = VideoFaults()
     sequences = []
     for opened in _open_all(root, names, faults):
-        boxes = _read_truth(opened, faults)
-        given = _given(opened, detections_dir)
+        boxes = _read_truth(opened, faults) if truth else []
         found = Detections({})
-        if given is None:
-            faults.add(opened.name, f"has no given detections in {detections_dir or opened.info.path}")
-        else:
+        if given and (path := _given(opened, detections_dir, faults)):
             size = opened.info.width, opened.info.height
-            found = collect_detections(given, opened.info.num_frames, opened.name, faults, size)
+            found = collect_detections(path, opened.info.num_frames, opened.name, faults, size)
         sequences.append(
             MotSequence(opened.name, opened.info, opened.frames, opened.ground_truth, tuple(boxes), found)
         )
@@ -82,7 +85,11 @@ def read_mot_sequences(
 
 
 def read_mots_sequences(
-    root: Path, names: Sequence[str] = (), detections_dir: Path | None = None
+    root: Path,
+    names: Sequence[str] = (),
+    detections_dir: Path | None = None,
+    truth: bool = True,
+    given: bool = True,
 ) -> list[MotsSequence]:
     """Sequences of masks; arguments and errors as :func:`read_mot_sequences`, and of ``collect_mots``."""
     faults = VideoFaults()
@@ -90,15 +97,13 @@ def read_mots_sequences(
     for opened in _open_all(root, names, faults):
         checked = opened.info.num_frames, (opened.info.width, opened.info.height)
         masks: list[MaskLine] = []
-        if not opened.ground_truth.is_file():
+        found: list[MaskLine] = []
+        if truth and not opened.ground_truth.is_file():
             faults.add(opened.name, f"{opened.ground_truth} is missing")
-        else:
+        elif truth:
             masks = collect_mots(opened.ground_truth, opened.name, faults, *checked, tracks=True)
-        given, found = _given(opened, detections_dir), []
-        if given is None:
-            faults.add(opened.name, f"has no given detections in {detections_dir or opened.info.path}")
-        else:
-            found = collect_mots(given, opened.name, faults, *checked)
+        if given and (path := _given(opened, detections_dir, faults)):
+            found = collect_mots(path, opened.name, faults, *checked)
         sequences.append(
             MotsSequence(
                 opened.name, opened.info, opened.frames, opened.ground_truth, tuple(masks), tuple(found)
@@ -128,14 +133,17 @@ def _open_all(root: Path, names: Sequence[str], faults: VideoFaults) -> list[_Se
     return opened
 
 
-def _given(sequence: _Sequence, detections_dir: Path | None) -> Path | None:
+def _given(sequence: _Sequence, detections_dir: Path | None, faults: VideoFaults) -> Path | None:
     if detections_dir is None:
         choices = [sequence.info.path / GIVEN]
     else:
         choices = [detections_dir / f"{sequence.name}.txt", detections_dir / sequence.name]
         choices += [detections_dir / sequence.name / sequence.info.image_dir]
         choices = [path for path in choices if path.is_file() or any(path.glob("*.txt"))]
-    return next((path for path in choices if path.exists()), None)
+    there = [path for path in choices if path.exists()]
+    if not there:
+        faults.add(sequence.name, f"has no given detections in {detections_dir or sequence.info.path}")
+    return there[0] if there else None
 
 
 def _read_truth(sequence: _Sequence, faults: VideoFaults) -> list[Box]:

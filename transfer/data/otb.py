@@ -35,6 +35,7 @@ RANGES = {
     "Freeman4": (1, 283),
     "Tiger1": (6, 354),
 }
+UNUSED = ("Human4-1",)  # of Human4 the benchmark takes the second target alone
 
 
 @dataclass(frozen=True)
@@ -125,15 +126,13 @@ def _otb_truths(root: Path) -> dict[str, Path]:
             if (match := re.fullmatch(r"groundtruth_rect\.(\d+)\.txt", path.name))
         }
         base, _, number = folder.name.rpartition("-")
-        if (folder / BOXES_NAME).is_file():
-            truths[folder.name] = folder / BOXES_NAME
-        elif base and number in numbered:
+        if base and number in numbered:
             truths[folder.name] = numbered[number]
-        elif numbered:
-            truths |= {f"{folder.name}-{number}": path for number, path in numbered.items()}
-        elif (folder / "img").is_dir():
+            continue
+        truths |= {f"{folder.name}-{number}": path for number, path in numbered.items()}
+        if (folder / BOXES_NAME).is_file() or ((folder / "img").is_dir() and not numbered):
             truths[folder.name] = folder / BOXES_NAME
-    return truths
+    return {name: path for name, path in truths.items() if name not in UNUSED}
 
 
 def _read_otb_sequence(name: str, truth: Path, faults: VideoFaults) -> BoxSequence:

@@ -14,6 +14,8 @@ from transfer.data.fetch import copy, fetch
 from transfer.data.folders import ImageSplit, check_classes, read_split
 from transfer.data.many_shot import MANY_SHOT, read_set
 from transfer.data.prepare_coco import prepare_coco
+from transfer.data.prepare_tracking import add_commands, from_options
+from transfer.data.prepare_tracking_sets import SETS
 from transfer.data.prepare_voc import VOC_ARCHIVES, prepare_voc
 from transfer.data.scan import check_files
 from transfer.data.subsets import SIMCLR_LISTS, PublishedList, check_published, read_list
@@ -152,6 +154,7 @@ examples:
   tools/prepare_data.py many-shot pets --root data/many_shot
   tools/prepare_data.py coco --from archives --to data
   tools/prepare_data.py voc --download --to data --years 2007
+  tools/prepare_data.py davis --from archives --to data
 """
 COCO_EXAMPLES = """\
 archives: train2017.zip, val2017.zip, annotations_trainval2017.zip; 19 GB to fetch, as much again unpacked.
@@ -200,6 +203,8 @@ def _chosen(options: argparse.Namespace) -> Iterator[str]:
             return prepare_voc(*where, options.years, options.subset, options.subset_test, options.seed)
         classes = [name.strip() for name in options.classes.split(",") if name.strip()]
         return prepare_coco(*where, options.subset, options.subset_test, classes, options.seed)
+    if options.command in SETS:
+        return from_options(options)
     return verify_many_shot(options.name, options.root)
 
 
@@ -253,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--subset-test", type=int, metavar="M", help="M to test on instead")
         command.add_argument("--seed", type=int, default=0, help="of the draw")
+    add_commands(commands)
     for command in (lists, cifar10, coco, voc):
         command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     return parser
