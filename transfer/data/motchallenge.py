@@ -3,8 +3,8 @@
 A sequence is a folder ``NAME/`` with ``seqinfo.ini``, ``img1/000001.jpg``, ... and ``gt/gt.txt``, whose
 lines are ``frame, id, left, top, width, height, consider, class, visibility`` (frames count from 1,
 boxes in pixels). In MOT16, MOT17 and MOT20 class 1 is a pedestrian and ``consider`` 0 marks what the
-evaluation ignores (https://motchallenge.net/instructions). Older files (MOT15, PETS09) end in
-``-1,-1,-1``: there everything is a pedestrian.
+evaluation ignores (https://motchallenge.net/instructions). Older files (MOT15, PETS09) have ten columns, the
+last three a place in the world or ``-1,-1,-1``: there everything is a pedestrian.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def read_boxes(path: Path) -> list[Box]:
         cells = line.split(",")
         try:
             values = [float(cell) for cell in cells]
-            legacy = len(values) == 10 and values[7:] == [-1.0, -1.0, -1.0]
+            legacy = len(values) == 10
             if len(values) < 9:
                 raise ValueError(f"expected at least 9 cells, found {len(values)}")
         except ValueError as error:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +57,8 @@ class Thresholds:
     appearance: bool = True  # False: step 1 assigns nothing
 
 
-class Tracked(NamedTuple):
+@dataclass(frozen=True)
+class Tracked:
     """A confirmed track and the observation that it holds in this frame."""
 
     track_id: int

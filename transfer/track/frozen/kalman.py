@@ -54,7 +54,7 @@ def update(means: Float, covariances: Float, measurements: Float) -> tuple[Float
 def gating_distances(
     means: Float, covariances: Float, measurements: Float, only_position: bool = False
 ) -> Float:
-    """Squared Mahalanobis distances (T, D) of measurements (D, 4) from T tracks; by x and y alone if asked."""
+    """Squared Mahalanobis distances (T, D) of measurements (D, 4) from T tracks, or of x and y alone."""
     dimensions = 2 if only_position else 4
     projected, innovation = _project(means, covariances)
     away = (measurements[None] - projected[:, None])[..., :dimensions]  # (T, D, 2 or 4)

@@ -1,7 +1,6 @@
 """MOTChallenge scores of a tracker's results.
 
-The numbers are TrackEval's, the MOTChallenge's own code (Luiten et al., IJCV 2021: HOTA; Bernardin
-and Stiefelhagen 2008: MOTA; Ristani et al. 2016: IDF1), pooled over all sequences. mmtrack's
+The numbers are TrackEval's (:mod:`transfer.track.scores.mot_scores`), pooled over all sequences. mmtrack's
 own evaluation calls the same code for HOTA and motmetrics for the rest, but rounds to three digits
 and cannot read a file without a single track; it runs beside, and its numbers are logged.
 """
@@ -12,14 +11,11 @@ import contextlib
 import io
 import json
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from transfer.data.motchallenge import read_boxes
+from transfer.track.scores.mot_scores import score_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +32,10 @@ def evaluate(dataset: Any, results: dict[str, list[Any]], out_dir: Path) -> dict
         ``mota``, ``idf1``, ``hota`` in percent, and ``id_switches``.
 
     Raises:
-        ValueError: as :func:`score_tracks`.
+        ValueError: as :func:`~transfer.track.scores.mot_scores.score_boxes`.
     """
     _, _, names, _ = dataset.format_results(results, str(out_dir), ["track"])
-    scores = score_tracks(Path(dataset.img_prefix), out_dir / "track", names)
+    scores, _ = score_boxes(Path(dataset.img_prefix), out_dir / "track", names)
     by_mmtrack = mmtrack_scores(dataset, results, out_dir, names)
     (out_dir / "scores.json").write_text(
         json.dumps({"trackeval": scores, "mmtrack": by_mmtrack}, indent=1) + "\n"
@@ -47,74 +43,6 @@ def evaluate(dataset: Any, results: dict[str, list[Any]], out_dir: Path) -> dict
     logger.info(
         "TrackEval: %s; mmtrack's own evaluation: %s", scores, by_mmtrack or "not possible, a file is empty"
     )
-    return scores
-
-
-def score_tracks(gt_root: Path, tracks_dir: Path, names: Sequence[str]) -> dict[str, float]:
-    """Score MOTChallenge result files with TrackEval.
-
-    Args:
-        gt_root: ``NAME/gt/gt.txt`` and ``NAME/seqinfo.ini`` for each name.
-        tracks_dir: ``NAME.txt`` with lines ``frame, id, left, top, width, height, score, -1, -1, -1``. An
-            empty file is a tracker that found nothing: MOTA, IDF1 and HOTA 0.
-        names: the sequences that count.
-
-    Returns:
-        ``mota`` (at most 100, can be negative), ``idf1``, ``hota`` (mean over thresholds .05 to .95) in
-        percent, ``id_switches``.
-
-    Raises:
-        ValueError: no target in the ground truth of all sequences, or a score that is not a number.
-    """
-    import trackeval
-
-    gt_files = [gt_root / name / "gt" / "gt.txt" for name in names]
-    if not any(box.is_target for path in gt_files for box in read_boxes(path)):
-        raise ValueError(f"no target box in the ground truth of {', '.join(names)}: no score is defined")
-    settings = dict.fromkeys(
-        (
-            "PRINT_RESULTS",
-            "PRINT_CONFIG",
-            "TIME_PROGRESS",
-            "OUTPUT_SUMMARY",
-            "OUTPUT_DETAILED",
-            "PLOT_CURVES",
-        ),
-        False,
-    )
-    lengths: dict[str, None] = dict.fromkeys(names)  # None: seqLength of seqinfo.ini
-    data = trackeval.datasets.MotChallenge2DBox(
-        {
-            "GT_FOLDER": str(gt_root),
-            "TRACKERS_FOLDER": str(tracks_dir.parent),
-            "TRACKERS_TO_EVAL": [tracks_dir.name],
-            "TRACKER_SUB_FOLDER": "",
-            "CLASSES_TO_EVAL": ["pedestrian"],
-            "BENCHMARK": "MOT17",
-            "SPLIT_TO_EVAL": "train",  # the split with public ground truth; no file name depends on it here
-            "SKIP_SPLIT_FOL": True,
-            "SEQ_INFO": lengths,
-            "PRINT_CONFIG": False,
-        }
-    )
-    metrics = [
-        trackeval.metrics.HOTA({"PRINT_CONFIG": False}),
-        trackeval.metrics.CLEAR({"THRESHOLD": 0.5, "PRINT_CONFIG": False}),
-        trackeval.metrics.Identity({"THRESHOLD": 0.5, "PRINT_CONFIG": False}),
-    ]
-    evaluator = trackeval.Evaluator({**settings, "USE_PARALLEL": False, "LOG_ON_ERROR": None})
-    with contextlib.redirect_stdout(io.StringIO()):
-        output, _ = evaluator.evaluate([data], metrics)
-    pooled = output["MotChallenge2DBox"][tracks_dir.name]["COMBINED_SEQ"]["pedestrian"]
-    scores = {
-        "mota": 100.0 * float(pooled["CLEAR"]["MOTA"]),
-        "idf1": 100.0 * float(pooled["Identity"]["IDF1"]),
-        "hota": 100.0 * float(np.mean(pooled["HOTA"]["HOTA"])),
-        "id_switches": float(pooled["CLEAR"]["IDSW"]),
-    }
-    undefined = [metric for metric, value in scores.items() if not math.isfinite(value)]
-    if undefined:
-        raise ValueError(f"{tracks_dir}: TrackEval gives no number for {', '.join(undefined)}: {scores}")
     return scores
 
 

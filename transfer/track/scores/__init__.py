@@ -1,0 +1,1 @@
+"""Scores of tracks, by each benchmark's own code or measured against it."""
