@@ -18,6 +18,7 @@ from track_sets import COLOURS, GREY, HEIGHT, SIDE, WIDTH, write_mot
 
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
+from transfer.data.mot_sequences import read_mot_sequences
 from transfer.report.rows import Measurement
 from transfer.track.frozen.appearance import build_appearance
 from transfer.track.frozen.mot_task import (
@@ -26,7 +27,6 @@ from transfer.track.frozen.mot_task import (
     box_points,
     pool_boxes,
     prepare_video,
-    read_mot_sequences,
     run,
     to_lines,
 )
@@ -102,7 +102,7 @@ def test_appearance_follows_what_changes_places_and_the_floor_does_not(tmp_path:
     found = table(list(run(make_backbone(), config, tmp_path / "out")))
     for layer in (NAMED[0], NAMED[1]):
         assert found[layer, "id_switches"] == 0
-        # The written box is the Kalman filter's, which needs a frame to follow the leap: one miss, one false box.
+        # Written boxes are the Kalman filter's, which needs a frame to follow a leap: a miss and a false box.
         assert found[layer, "idf1"] == pytest.approx(100 * 2 * 14 / (2 * 14 + 2 + 2))
     assert found[NAMED[-1], "id_switches"] == 2
     assert found[NAMED[-1], "idf1"] == pytest.approx(50)
