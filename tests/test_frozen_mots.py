@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 from track_sets import COLOURS, GREY, HEIGHT, SIDE, WIDTH, write_mots
 
 from transfer.backbone.architecture import empty_resnet
-from transfer.backbone.contract import Backbone, BackboneInfo
+from transfer.backbone.contract import Backbone, BackboneInfo, build_resnet
 from transfer.data.mots import decode, read_mots
 from transfer.data.run_lengths import encode_mask
 from transfer.evaluate import load_config
 from transfer.report.protocols import check_task
 from transfer.report.rows import Measurement
 from transfer.tasks import TASKS
+from transfer.track.frozen.association import Observation, Thresholds, Tracker
+from transfer.track.frozen.mask_points import mask_boxes
 from transfer.track.frozen.mots_task import Config, run
 
 pytest.importorskip("trackeval")
@@ -111,6 +117,43 @@ def test_how_many_frames_and_videos_at_once_changes_nothing(tmp_path: Path) -> N
     assert len(texts[0][1]) == 2 * len(VARIANTS)
 
 
+def test_links_are_those_of_a_plain_loop_over_whole_maps(tmp_path: Path) -> None:
+    """One image, layer and mask at a time; scaled maps are made whole and then read."""
+    root = write_swap(tmp_path / "set", num_frames=4)
+    backbone = make_backbone()
+    list(run(backbone, make_config(root, max_mask_area=3, frames_at_once=3), tmp_path / "out"))
+    resnet = build_resnet(backbone)
+    for stage in (resnet.layer3, resnet.layer4):
+        for module in stage.modules():
+            if isinstance(module, nn.Conv2d):
+                module.stride = (1, 1)
+    mean, std = (torch.tensor(part).view(3, 1, 1) for part in (backbone.info.mean(), backbone.info.std()))
+    for layer in (3, 4):
+        tracker, expected = Tracker(Thresholds(motion=False), 30.0), []
+        for frame in range(1, 5):
+            with Image.open(root / "TINY-05" / "img1" / f"{frame:06d}.png") as image:
+                x = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+            with torch.no_grad():
+                x = resnet.maxpool(resnet.relu(resnet.bn1(resnet.conv1(((x - mean) / std)[None]))))
+                x = resnet.layer3(resnet.layer2(resnet.layer1(x)))
+                features = x if layer == 3 else resnet.layer4(x)
+            given = [line for line in read_mots(root / "TINY-05" / "det" / "det.txt") if line.frame == frame]
+            observations = []
+            for line in given:
+                mask = F.interpolate(torch.from_numpy(decode(line))[None, None].float(), features.shape[2:])
+                factor = (3 / mask.sum().item()) ** 0.5
+                assert factor < 1  # squares cover four cells
+                small = F.interpolate(features * mask, scale_factor=factor, mode="bilinear")
+                points = small[0][:, F.interpolate(mask, scale_factor=factor)[0, 0] > 0.5].T
+                observations.append(Observation(mask_boxes(mask[0] > 0.5)[0], 1.0, points))
+            for track in tracker.update(observations):
+                expected.append((frame, track.track_id, given[track.index].rle))
+        protocol = f"unitrack-layer{layer}@max_mask_area=3"
+        found = read_mots(tmp_path / "out" / "tracks" / protocol / "TINY-05.txt")
+        assert sorted((line.frame, line.track_id, line.rle) for line in found) == sorted(expected)
+        assert len(expected) == 8
+
+
 def test_features_that_are_not_finite_end_their_own_layer_alone(tmp_path: Path) -> None:
     backbone = make_backbone()
     backbone.state["layer4.0.conv1.weight"] = torch.full_like(
@@ -196,3 +239,29 @@ def test_configurations_keep_the_published_constants(name: str, monkeypatch: pyt
     deviating = load_config(TASKS["frozen-mots"], folder / f"{name}.yaml", ["iou_thres=0.4"])
     assert deviating.protocols[0] == "unitrack-layer3@iou_thres=0.4"
     check_task("mots", deviating.protocols[0])
+
+
+@pytest.mark.parametrize(("task", "package"), [("mots", "trackeval"), ("pose", "motmetrics")])
+def test_without_what_scores_the_modules_load_and_a_run_says_what_to_install(
+    task: str, package: str, tmp_path: Path
+) -> None:
+    """In a process without the scoring packages, OpenCV and mmtrack; nothing is tracked in vain."""
+    code = f"""
+import sys
+for name in ("trackeval", "motmetrics", "pycocotools", "scipy", "cv2", "mmcv", "mmdet", "mmtrack"):
+    sys.modules[name] = None
+from pathlib import Path
+from transfer.track.frozen.{task}_task import Config, run
+try:
+    next(run(None, Config(dataset="tiny", root="nowhere"), Path({str(tmp_path)!r})))
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"pip install {package}" in done.stdout

@@ -35,7 +35,7 @@ from transfer.track.frozen.results import (
 )
 from transfer.track.frozen.variants import DATA_FIELDS, check_links, list_variants, stems
 from transfer.track.frozen.videos import map_videos
-from transfer.track.scores.mots_scores import METRICS, score_masks
+from transfer.track.scores.mots_scores import METRICS, require_trackeval, score_masks
 
 
 @dataclass
@@ -78,11 +78,13 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     """sMOTA, IDF1, HOTA and identity switches of each variant; tracks as MOTS text below ``out/tracks``.
 
     Raises:
+        ImportError: no TrackEval.
         FileNotFoundError, ValueError: a setting that cannot be, or what the readers refuse, of all sequences
             together and before any work.
     """
     areas = dict.fromkeys(config.layers, config.max_mask_area)
     check_links(config, areas)
+    require_trackeval()
     sequences = read_mots_sequences(
         Path(config.root), config.sequences, Path(config.detections) if config.detections else None
     )

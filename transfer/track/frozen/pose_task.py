@@ -40,7 +40,7 @@ from transfer.track.frozen.results import (
 from transfer.track.frozen.skeleton import draw_poses, pose_box
 from transfer.track.frozen.variants import DATA_FIELDS, check_links, list_variants, stems
 from transfer.track.frozen.videos import map_videos
-from transfer.track.scores.pose_scores import METRICS, score_poses
+from transfer.track.scores.pose_scores import METRICS, require_motmetrics, score_poses
 
 # The original gives 1000 to every pose that no confirmed track holds; tracks reach that number, not this one.
 UNTRACKED = 99_999
@@ -89,11 +89,13 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     """IDF1, identity switches and MOTA of each variant; tracks as PoseTrack JSON below ``out/tracks``.
 
     Raises:
+        ImportError: no motmetrics.
         FileNotFoundError, ValueError: a setting that cannot be, or what the readers refuse, of all sequences
             together and before any work.
     """
     areas = {3: config.max_mask_area_layer3, 4: config.max_mask_area_layer4}
     check_links(config, areas)
+    require_motmetrics()
     if not config.frame_rate > 0:
         raise ValueError(f"frame_rate: expected a positive number, found {config.frame_rate}")
     root = Path(config.root)

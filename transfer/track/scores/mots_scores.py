@@ -26,6 +26,24 @@ SILENT = (
 )
 
 
+def require_trackeval() -> Any:
+    """The module, with what it imports when it reads masks.
+
+    Raises:
+        ImportError: says what to install. Asked before a set is tracked, so that no work is lost.
+    """
+    try:
+        import pycocotools.mask  # noqa: F401  # TrackEval imports these when it reads masks
+        import scipy.optimize  # noqa: F401
+        import trackeval
+    except ImportError as error:
+        raise ImportError(
+            f"scores of masks need TrackEval and what it imports ({error}): "
+            "pip install trackeval pycocotools scipy"
+        ) from error
+    return trackeval
+
+
 def score_masks(
     gt_root: Path, tracks_dir: Path, lengths: Mapping[str, int]
 ) -> tuple[dict[str, float], dict[str, dict[str, float | None]]]:
@@ -46,13 +64,7 @@ def score_masks(
         ValueError: what TrackEval refuses (a frame that does not exist, masks that overlap), no pedestrian in
             any sequence, or a score that is not a number.
     """
-    try:
-        import trackeval
-    except ImportError as error:
-        raise ImportError(
-            f"scores of masks need TrackEval ({error}): pip install trackeval pycocotools scipy"
-        ) from error
-
+    trackeval = require_trackeval()
     data = trackeval.datasets.MOTSChallenge(
         {
             "GT_FOLDER": str(gt_root),

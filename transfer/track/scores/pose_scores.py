@@ -45,6 +45,21 @@ class JointFrame:
     distances: Float
 
 
+def require_motmetrics() -> Any:
+    """The module.
+
+    Raises:
+        ImportError: says what to install. Asked before a set is tracked, so that no work is lost.
+    """
+    try:
+        import motmetrics
+    except ImportError as error:
+        raise ImportError(
+            f"scores of poses need motmetrics ({error}): pip install motmetrics scipy pandas"
+        ) from error
+    return motmetrics
+
+
 def score_poses(
     truth: Mapping[str, Sequence[PoseFrame]], found: Mapping[str, Sequence[PoseFrame]]
 ) -> tuple[dict[str, float], dict[str, dict[str, float | None]]]:
@@ -95,13 +110,6 @@ def count_joints(name: str, truth: Sequence[PoseFrame], found: Sequence[PoseFram
     Raises:
         ImportError, ValueError: see :func:`score_poses`.
     """
-    try:
-        import motmetrics
-    except ImportError as error:
-        raise ImportError(
-            f"scores of poses need motmetrics ({error}): pip install motmetrics scipy pandas"
-        ) from error
-
     if len(truth) != len(found):
         raise ValueError(f"{name}: {len(found)} frames of found poses, expected {len(truth)}")
     frames = [(there, here) for there, here in zip(truth, found, strict=True) if there.people]
@@ -111,6 +119,7 @@ def count_joints(name: str, truth: Sequence[PoseFrame], found: Sequence[PoseFram
             "needs two"
         )
     compared = [compare_frame(name, there, here) for there, here in frames[:-1]]
+    motmetrics = require_motmetrics()
     host = motmetrics.metrics.create()
     counts = np.zeros((len(COUNTS), len(JOINTS)))
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
