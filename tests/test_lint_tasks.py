@@ -72,34 +72,38 @@ def test_detection_refuses_before_training_and_passes_with_the_exception(
     assert f"allowed: {name}" in caplog.text
 
 
-def test_mot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
-    from transfer.track.mm.mot import Config, Source, prepare
-    from transfer.track.mm.mot_model import resolve_config
+def test_mot_refuses_before_training_and_passes_with_the_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transfer.track.mm.mot import Config
+    from transfer.track.mm.mot_model import resolve
 
-    write_scene(tmp_path / "train", "A", walk(1, 4))
-    source = Source(root=str(tmp_path / "train"))
-    config = Config(dataset="scene", protocol="test", train=source, test=source)
-    json_path = prepare(source, config.video, tmp_path / "data")
-    text = Path(config.tracker_config).read_text()
+    monkeypatch.chdir(CHECKOUT)
+    recipe = Path("configs/track/mmtrack/deepsort_small.py").read_text()
+    bases = {
+        name: str(CHECKOUT / "configs/track/mmtrack" / name)
+        for name in ("faster_rcnn_small.py", "frames_small.py")
+    }
+    for name, path in bases.items():
+        recipe = recipe.replace(f'"{name}"', f'"{path}"')
     for old, new, name in (
-        ("frozen_stages=-1", "frozen_stages=1", "frozen-stages"),
-        ("norm_eval=False", "norm_eval=True", "norm-eval"),
+        ("load_from = None", "load_from = 'other.pth'", "other-weights"),
         ('out_indices=(3,), style="pytorch"', 'out_indices=(3,), style="pytorch", deep_stem=True', "network"),
     ):
-        assert old in text
+        text = recipe if old in recipe else recipe + old
         (tmp_path / "tracker.py").write_text(text.replace(old, new))
-        wrong = Config(dataset="s", protocol="t", tracker_config=str(tmp_path / "tracker.py"))
-        with pytest.raises(ValueError, match=rf"(?s)tracker\.py: 1 settings contradict.*- {name}: model\."):
-            resolve_config(wrong, a_backbone(), json_path, json_path, tmp_path)
+        wrong = Config(dataset="s", protocol="t", tracker=str(tmp_path / "tracker.py"))
+        with pytest.raises(ValueError, match=rf"(?s)tracker\.py: 1 settings contradict.*- {name}: "):
+            resolve(wrong, a_backbone(), tmp_path)
         wrong.allow = [name]
-        resolve_config(wrong, a_backbone(), json_path, json_path, tmp_path)
+        resolve(wrong, a_backbone(), tmp_path)
 
 
 def test_sot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
     from transfer.track.mm.sot import Config, run
 
     write_sequence(tmp_path, "A")
-    text = (CONFIGS / "track" / "siamese_rpn_mini.py").read_text()
+    text = (CONFIGS / "track" / "mmtrack" / "siamese_rpn_mini.py").read_text()
     (tmp_path / "recipe.py").write_text(text.replace("load_from = None", "load_from = 'other.pth'"))
     source = {"img_prefix": str(tmp_path), "ann_file": str(tmp_path / "list.txt")}
     data = {"train": source, "test": source, "samples_per_gpu": 2, "samples_per_epoch": 4}
@@ -137,24 +141,18 @@ def test_our_sot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     monkeypatch.chdir(CHECKOUT)
     config = load_config(TASKS["sot"], path)
-    for arch in ("resnet18", "resnet50", "resnext50_32x4d"):
-        resolve(
-            Path(config.mmtrack_config),
-            config.options,
-            an_info(arch),
-            Path("w.pth"),
-            0,
-            tmp_path,
-            config.allow,
-        )
+    siamese = "r50" in config.mmtrack_config  # SOTResNet, which is a ResNet-50 only
+    for arch in ("resnet50",) if siamese else ("resnet18", "resnet50", "resnext50_32x4d"):
+        resolve(config, an_info(arch), Path("w.pth"), tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "track").glob("mot_*.yaml")), ids=lambda path: path.stem)
 def test_our_mot_configurations_pass(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transfer.track.mm.mot_model import resolve_config
+    from transfer.track.mm.mot_crops import People
+    from transfer.track.mm.mot_model import resolve
 
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     monkeypatch.chdir(CHECKOUT)
     config = load_config(TASKS["mot"], path)
     for arch in ("resnet18", "resnet50", "resnext50_32x4d"):
-        resolve_config(config, a_backbone(arch), tmp_path / "a.json", tmp_path / "b.json", tmp_path)
+        resolve(config, a_backbone(arch), tmp_path, People(tmp_path, 5) if config.reid else None)

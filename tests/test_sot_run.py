@@ -18,7 +18,7 @@ from transfer.track.mm.sot_guards import FrameGuard, register_loss_guard
 from transfer.track.mm.sot_sequences import register_dataset
 
 pytestmark = [pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
-RECIPE = Path(__file__).parents[1] / "configs" / "track" / "siamese_rpn_mini.py"
+RECIPE = Path(__file__).parents[1] / "configs" / "track" / "mmtrack" / "siamese_rpn_mini.py"
 
 
 def make_backbone() -> Backbone:
@@ -36,7 +36,8 @@ def make_options(root: Path, **top: Any) -> dict[str, Any]:
 def resolved(root: Path, recipe: Path = RECIPE, **top: Any) -> Any:
     register_dataset()
     register_loss_guard()
-    return resolve(recipe, make_options(root, **top), make_backbone().info, root / "b.pth", 0, root / "work")
+    config = Config("scene", "test", "val", str(recipe), make_options(root, **top))
+    return resolve(config, make_backbone().info, root / "b.pth", root / "work")
 
 
 def test_the_configuration_carries_the_backbone_and_its_pixels(tmp_path: Path) -> None:

@@ -1,169 +1,169 @@
 """Single-object tracking: SiamRPN++ of mmtrack carrying the backbone, one-pass evaluation.
 
 The tracker is trained and tested by mmtrack's own functions on the datasets that the mmtrack
-configuration names. The backbone's tensors are compared before training and, where the
-configuration freezes it, again after.
+configuration names, by one process or several. The backbone's tensors are compared before training and,
+where the configuration never trains them, again after.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import MISSING
-from torch import nn
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from transfer.backbone.contract import Backbone
-from transfer.backbone.targets import write_mmcv
+from transfer.backbone.targets import to_sot, write_mmcv, write_sot
+from transfer.ranks import World, choose_device, join, sum_over_ranks
 from transfer.report.items import name_items
 from transfer.report.rows import Measurement
-from transfer.track.mm.backbone import assert_loaded, quiet
-from transfer.track.mm.sot_config import resolve
-from transfer.track.mm.sot_guards import FrameGuard, register_loss_guard
-from transfer.track.mm.sot_sequences import register_dataset
+from transfer.selection import SELECTION_NAME, choose
+from transfer.track.mm.backbone import PREFIX, assert_loaded, quiet
+from transfer.track.mm.mot_ranks import synchronise
+from transfer.track.mm.sot_config import SIAMESE, Config, resolve, stays_frozen
+from transfer.track.mm.sot_evaluation import METRICS, evaluate, load_epoch, score_sequences
+from transfer.track.mm.sot_guards import register_loss_guard
+from transfer.track.mm.sot_sequences import register_dataset, sequence_names
+from transfer.track.mm.sot_training import checkpoints, train, training_digest
 
-METRICS = ("success", "norm_precision", "precision")
-NUM_STAGES = 4  # frozen_stages of a wholly frozen ResNet
+__all__ = ["METRICS", "Config", "evaluate", "run", "score_sequences"]
 
-
-@dataclass
-class Config:
-    """What the YAML file of a run says; the recipe itself is the mmtrack configuration."""
-
-    dataset: str = MISSING  # the row's name for what is tested
-    protocol: str = MISSING
-    split: str = "test"
-    mmtrack_config: str = MISSING  # Python file, relative to the working directory
-    options: dict[str, Any] = field(default_factory=dict)  # values put in place of that file's
-    seed: int = 0
-    allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
+logger = logging.getLogger(__name__)
+Scores = tuple[dict[str, float], dict[str, list[float]]]
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
-    """Train the tracker's neck and heads on the backbone, track, and yield the three OPE metrics.
+    """Train the tracker on the backbone, track, and yield the three OPE metrics.
 
     Success is the area under the overlap curve (21 thresholds), precision the share of frames whose
     centre lies within 20 pixels, normalised precision the same within 0.2 of the box's size; all in
     percent, averaged over sequences (Wu et al., TPAMI 2015; Mueller et al., ECCV 2018).
 
-    Raises:
-        ValueError: a configuration that does not carry this backbone, or a tracker that diverged:
-            the message names the sequence and the frame.
-    """
-    from mmdet.apis import set_random_seed
-    from mmtrack.datasets import build_dataset
-    from mmtrack.models import build_model
+    ``out/mmtrack`` receives mmtrack's log and checkpoints, from which an interrupted run goes on; with
+    ``select: best-test`` ``out/selection.csv`` says how each epoch did. Several processes (torchrun) share
+    a run: each trains on its part of a batch and tracks its part of the sequences.
 
+    Raises:
+        ValueError: sequences that cannot be used, a configuration that does not carry this backbone, or a
+            tracker that diverged: the message names the sequence and the frame.
+    """
+    from mmtrack.datasets import build_dataset
+
+    world = join(_device(config))
     register_dataset()
     register_loss_guard()
     work_dir = out / "mmtrack"
     work_dir.mkdir(parents=True, exist_ok=True)
-    weights_path = work_dir / "backbone.pth"
-    write_mmcv(backbone, weights_path)
-    recipe = Path(config.mmtrack_config)
-    mm_config = resolve(
-        recipe, config.options, backbone.info, weights_path, config.seed, work_dir, config.allow
-    )
-    train_set = build_dataset(mm_config.data.train)
+    weights_path = work_dir / f"backbone-{world.rank}.pth"
+    mm_config = resolve(config, backbone.info, weights_path, work_dir, world)
     test_set = build_dataset(mm_config.data.test)
+    train_set = build_dataset(mm_config.data.train)
 
-    set_random_seed(config.seed, deterministic=True)
-    model = build_model(mm_config.model)
-    with quiet():
-        model.init_weights()
-    assert_loaded(model.backbone, backbone.state, f"{config.mmtrack_config} before training")
-    weights_path.unlink()  # it has arrived; the contract file remains
+    model = build(backbone, mm_config, weights_path, world)
     model.CLASSES = train_set.CLASSES
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    train(model, train_set, mm_config)
-    if mm_config.model.backbone.frozen_stages == NUM_STAGES:
-        assert_loaded(model.backbone, backbone.state, f"{config.mmtrack_config} after training, frozen")
+    digest = training_digest(mm_config, backbone.sha256, world)
+    first = mm_config.total_epochs if config.select == "last" else _first_judged(mm_config, config)
+    train(model, train_set, mm_config, world, digest, keep_from=first)
+    if stays_frozen(mm_config):
+        expected = backbone_state(backbone, mm_config)
+        assert_loaded(model.backbone, expected, f"{config.mmtrack_config} after training, frozen")
 
-    results, by_sequence = evaluate(model, test_set, mm_config)
-    names = [info["video_path"] for info in test_set.data_infos]
+    if config.select == "last":
+        results, by_sequence = evaluate(model, test_set, mm_config, world)
+    else:
+        results, by_sequence = _best_on_test(model, test_set, mm_config, first, out, world)
     for metric in METRICS:
         yield Measurement(
             dataset=config.dataset,
             split=config.split,
-            protocol=config.protocol,
+            protocol=config.protocols[0],
             backend="mmtrack",
             metric=metric,
             value=float(results[metric]),
             n=len(test_set.data_infos),
-            items=name_items(names, by_sequence[metric]) if by_sequence else None,
+            selection=config.select,
+            items=name_items(sequence_names(test_set), by_sequence[metric]) if by_sequence else None,
         )
 
 
-def train(model: nn.Module, dataset: Any, mm_config: Any) -> None:
-    """Train with mmtrack's own function, one process, no evaluation in between."""
-    from mmtrack.apis import train_model
-    from mmtrack.utils import get_root_logger
-
-    timestamp = time.strftime("%Y%m%d_%H%M%S")
-    get_root_logger(
-        log_file=str(Path(mm_config.work_dir) / f"{timestamp}.log"), log_level=mm_config.log_level
-    )
-    train_model(model, [dataset], mm_config, distributed=False, validate=False, timestamp=timestamp, meta={})
-
-
-def evaluate(
-    model: nn.Module, dataset: Any, mm_config: Any
-) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Track every sequence from its first box and score with mmtrack's own one-pass evaluation.
-
-    Returns:
-        ``success``, ``norm_precision`` and ``precision`` in percent, three decimals; and as
-        :func:`score_sequences`.
+def build(backbone: Backbone, mm_config: Any, weights_path: Path, world: World | None = None) -> Any:
+    """The tracker on its device, its backbone proven to hold every tensor.
 
     Raises:
-        ValueError: a predicted box that is not finite; names the sequence and the frame.
+        ValueError: names every tensor that did not arrive.
     """
-    from mmcv.parallel import MMDataParallel, collate
-    from mmtrack.apis import single_gpu_test
+    from mmdet.apis import set_random_seed
+    from mmtrack.models import build_model
 
-    # mmtrack's build_dataloader cannot be used here: its SOTVideoSampler hands the dataset to
-    # torch's Sampler, which takes no argument any more. The order of frames is the same.
-    frames = [
-        (sequence, frame)
-        for sequence, length in enumerate(dataset.num_frames_per_video)
-        for frame in range(length)
-    ]
-    loader = DataLoader(dataset, batch_size=1, sampler=frames, collate_fn=partial(collate, samples_per_gpu=1))
-    names = [info["video_path"].split("/")[0] for info in dataset.data_infos]
-    handle = model.register_forward_hook(FrameGuard(names, frames))
-    try:
-        outputs = single_gpu_test(MMDataParallel(model, device_ids=mm_config.gpu_ids), loader)
-    finally:
-        handle.remove()
-    scores: dict[str, float] = dataset.evaluate(outputs, metric=["track"], logger="silent")
-    return scores, score_sequences(dataset, outputs["track_bboxes"])
+    write = write_sot if mm_config.model.backbone.type == SIAMESE else write_mmcv
+    write(backbone, weights_path)
+    set_random_seed(mm_config.seed, deterministic=True)
+    model = build_model(mm_config.model)
+    with quiet():
+        model.init_weights()
+    weights_path.unlink()  # it has arrived; the contract file remains
+    assert_loaded(
+        model.backbone, backbone_state(backbone, mm_config), f"{mm_config.filename} before training"
+    )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model.to(device)
+    synchronise(model, device, world or World())
+    return model
 
 
-def score_sequences(dataset: Any, boxes: Sequence[Any]) -> dict[str, list[float]]:
-    """The three metrics of each sequence alone, by mmtrack's own function, in the dataset's order.
+def backbone_state(backbone: Backbone, mm_config: Any) -> dict[str, Tensor]:
+    """The tensors that the tracker's backbone must hold, by its names."""
+    if mm_config.model.backbone.type != SIAMESE:
+        return backbone.state
+    return {key.removeprefix(PREFIX): value for key, value in to_sot(backbone.state).items()}
 
-    ``boxes`` are those of all frames, ``x1, y1, x2, y2, score``. Empty for a dataset with an evaluation of
-    its own, whose metrics may be other than means over sequences.
-    """
-    from mmtrack.core.evaluation import eval_sot_ope
-    from mmtrack.datasets.base_sot_dataset import BaseSOTDataset
 
-    if type(dataset).evaluate is not BaseSOTDataset.evaluate:
-        return {}
-    scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
-    start = 0
-    for sequence, length in enumerate(dataset.num_frames_per_video):
-        truth = dataset.get_ann_infos_from_video(sequence)
-        visible = [truth["visible"]] if dataset.only_eval_visible else None
-        tracked = [[box[:4] for box in boxes[start : start + length]]]
-        alone = eval_sot_ope(results=tracked, annotations=[truth["bboxes"]], visible_infos=visible)
-        for metric in METRICS:
-            scores[metric].append(float(alone[metric]))
-        start += length
-    return scores
+def _device(config: Config) -> torch.device:
+    """The device, which mmtrack itself takes to be the GPU wherever there is one."""
+    device = choose_device(config.device)
+    if (device.type == "cuda") != torch.cuda.is_available():
+        raise ValueError(
+            f"device: expected auto, found {config.device!r}; mmtrack uses the GPU wherever it finds one. To "
+            "run on the CPU, hide the GPUs: CUDA_VISIBLE_DEVICES="
+        )
+    return device
+
+
+def _first_judged(mm_config: Any, config: Config) -> int:
+    start = (mm_config.get("evaluation") or {}).get("start")
+    if start is None or not 1 <= start <= mm_config.total_epochs:
+        raise ValueError(
+            f"{config.mmtrack_config}: select best-test needs evaluation.start, the first epoch "
+            f"that is tested, from 1 to total_epochs {mm_config.total_epochs}; found {start}"
+        )
+    return int(start)
+
+
+def _best_on_test(
+    model: nn.Module, test_set: Any, mm_config: Any, first: int, out: Path, world: World
+) -> Scores:
+    """The scores of the epoch with the highest success on the test set, mmtrack's ``save_best``."""
+    folder = Path(mm_config.work_dir)
+    sum_over_ranks(torch.zeros(1), world)  # the first process has written the last checkpoint
+    paths = checkpoints(folder)
+    epochs = range(first, mm_config.total_epochs + 1)
+    scored: dict[int, Scores] = {}
+
+    def score(index: int) -> float | None:
+        load_epoch(model, paths[epochs[index]])
+        try:
+            scored[index] = evaluate(model, test_set, mm_config, world)
+        except ValueError as error:
+            logger.warning("epoch %d: %s", epochs[index], error)
+            return None
+        return scored[index][0]["success"]
+
+    points = [{"epoch": epoch} for epoch in epochs]
+    path = out / SELECTION_NAME
+    best = choose(points, score, path, "test", "success", len(test_set.data_infos), world)
+    if best not in scored:  # an earlier process, which was killed, had scored it
+        score(best)
+    return scored[best]

@@ -20,7 +20,7 @@ def register_loss_guard() -> None:
 
     class FiniteLoss(Hook):  # type: ignore[misc]  # mmcv has no types
         def after_train_iter(self, runner: Any) -> None:
-            loss = runner.outputs["loss"].item()
+            loss = runner.outputs["log_vars"]["loss"]  # the mean over processes: they all stop
             if not math.isfinite(loss):
                 raise ValueError(
                     f"training diverged: the loss is {loss} at iteration {runner.iter + 1} of "

@@ -1,50 +1,24 @@
-"""Single-object sequences in the layout of OTB, as a dataset of mmtrack's.
+"""Single-object sequences in the layouts of OTB and LaSOT, as a dataset of mmtrack's.
 
-    <root>/<Sequence>/img/0001.jpg ...      numbered without a gap, any width, any image suffix
-    <root>/<Sequence>/groundtruth_rect.txt  one ``x,y,width,height`` a line, commas, tabs or spaces
-
-mmtrack's own ``OTB100Dataset`` reads ``%04d.jpg`` only, takes frame ranges from a separate list and
-integers only; the full benchmark, with its special cases (Tiger1, Board), goes through it by
-naming it in the mmtrack configuration. Boxes are used as written: OTB counts pixels from 1, and
+The sequences are read, and refused where they are crooked, by :mod:`transfer.data.otb`; sampling, pipelines
+and evaluation are mmtrack's. Its own readers take lists of frame ranges from separate files instead,
+and stop at a bad sequence only when it is drawn. Boxes are used as written: OTB counts pixels from 1, and
 neither mmtrack nor this reader shifts them.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-BOXES_NAME = "groundtruth_rect.txt"
+from transfer.data.otb import BoxSequence, read_lasot, read_otb
+
 DATASET_TYPE = "SequenceFolder"  # the name under which mmtrack configurations ask for it
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png")
-
-
-def read_boxes(path: Path) -> NDArray[np.float64]:
-    """Boxes of a sequence: ``(N, 4)`` as ``x, y, width, height`` in pixels, as written.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: an empty file, or a line that is not four finite numbers; names file and line.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such annotation; expected one box a line")
-    lines = path.read_text(encoding="utf-8").rstrip().splitlines()
-    boxes = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            box = [float(cell) for cell in re.split(r"[,\s]+", line.strip())]
-        except ValueError:
-            box = []
-        if len(box) != 4 or not np.isfinite(box).all():
-            raise ValueError(f"{path}:{number}: expected four finite numbers, found {line!r}")
-        boxes.append(box)
-    if not boxes:
-        raise ValueError(f"{path}: holds no box")
-    return np.array(boxes, dtype=np.float64)
+LAYOUTS = {"otb": read_otb, "lasot": read_lasot}
+ABSENT = (1.0, 1.0, 0.0, 0.0)  # no size: mmtrack then counts the frame as missed, wherever the tracker is
 
 
 def read_names(path: Path) -> list[str]:
@@ -62,53 +36,59 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def sequence_info(root: Path, name: str) -> dict[str, Any]:
-    """What mmtrack's ``BaseSOTDataset`` wants to know about a sequence.
+def read_sequences(root: Path, layout: str, list_path: Path | None) -> list[BoxSequence]:
+    """The sequences of a folder that a list names; without a list all of them.
 
     Raises:
-        FileNotFoundError: no image folder or no annotation.
-        ValueError: frames that are not numbered without a gap, or more or fewer boxes than frames.
+        FileNotFoundError, ValueError: an unknown layout, or what the layout's reader refuses: every fault of
+            every sequence in one message.
     """
-    image_dir = root / name / "img"
-    if not image_dir.is_dir():
-        raise FileNotFoundError(f"{image_dir}: no such folder; expected numbered frames in it")
-    frames = sorted(path for path in image_dir.iterdir() if path.suffix.lower() in FRAME_SUFFIXES)
-    if not frames:
-        raise ValueError(f"{image_dir}: holds no image ({', '.join(FRAME_SUFFIXES)})")
-    first = frames[0]
-    if not first.stem.isdigit():
-        raise ValueError(f"{first}: expected a frame number as the name")
-    template = f"%0{len(first.stem)}d{first.suffix}"
-    start, end = int(first.stem), int(first.stem) + len(frames) - 1
-    for number, frame in enumerate(frames, start=start):
-        if frame.name != template % number:
-            raise ValueError(f"{frame}: expected {template % number}; frames must be numbered without a gap")
-    num_boxes = len(read_boxes(root / name / BOXES_NAME))
-    if num_boxes != len(frames):
-        raise ValueError(f"{root / name}: {len(frames)} frames but {num_boxes} boxes in {BOXES_NAME}")
-    return {
-        "video_path": f"{name}/img",
-        "ann_path": f"{name}/{BOXES_NAME}",
-        "start_frame_id": start,
-        "end_frame_id": end,
-        "framename_template": template,
-    }
+    if layout not in LAYOUTS:
+        raise ValueError(f"{root}: layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
+    return LAYOUTS[layout](root, read_names(list_path) if list_path else ())
+
+
+def sequence_names(dataset: Any) -> list[str]:
+    """A name for each sequence of any of mmtrack's single-object datasets."""
+    return [str(info.get("name", info["video_path"])) for info in dataset.data_infos]
 
 
 def register_dataset() -> None:
     """Make :data:`DATASET_TYPE` known to mmtrack; safe to call again.
 
-    Its ``img_prefix`` is the root folder and its ``ann_file`` a list of sequence names; everything
-    else, sampling and evaluation included, is mmtrack's.
+    ``img_prefix`` is the root folder, ``layout`` one of :data:`LAYOUTS` and ``ann_file`` a list of names, or
+    None for all sequences. Where LaSOT's target is occluded or out of view it is not visible.
     """
     from mmtrack.datasets import DATASETS
     from mmtrack.datasets.base_sot_dataset import BaseSOTDataset
 
     class SequenceFolder(BaseSOTDataset):  # type: ignore[misc]  # mmtrack has no types
+        def __init__(self, *args: Any, layout: str = "otb", **kwargs: Any) -> None:
+            self.layout = layout
+            super().__init__(*args, **kwargs)
+
         def load_data_infos(self, split: str = "test") -> list[dict[str, Any]]:
-            return [sequence_info(Path(self.img_prefix), name) for name in read_names(Path(self.ann_file))]
+            list_path = Path(self.ann_file) if self.ann_file else None
+            self.sequences = read_sequences(Path(self.img_prefix), self.layout, list_path)
+            return [
+                {"name": sequence.name, "video_path": sequence.name, "ann_path": str(sequence.ground_truth)}
+                for sequence in self.sequences
+            ]
+
+        def get_len_per_video(self, video_ind: int) -> int:
+            return len(self.sequences[video_ind].frames)
 
         def get_bboxes_from_video(self, video_ind: int) -> NDArray[np.float64]:
-            return read_boxes(Path(self.img_prefix) / self.data_infos[video_ind]["ann_path"])
+            boxes = self.sequences[video_ind].boxes.copy()
+            boxes[np.isnan(boxes).any(axis=1)] = ABSENT
+            return boxes
+
+        def get_visibility_from_video(self, video_ind: int) -> dict[str, NDArray[np.bool_]]:
+            return {"visible": ~np.isnan(self.sequences[video_ind].boxes).any(axis=1)}
+
+        def get_img_infos_from_video(self, video_ind: int) -> dict[str, Any]:
+            frames = self.sequences[video_ind].frames
+            names = [str(path.relative_to(self.img_prefix)) for path in frames]
+            return {"filename": names, "frame_ids": np.arange(len(frames)), "video_id": video_ind}
 
     DATASETS.register_module(name=DATASET_TYPE, module=SequenceFolder, force=True)
