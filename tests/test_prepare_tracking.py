@@ -15,16 +15,15 @@ import track_sets
 from transfer.data import prepare
 from transfer.data.download import Archive
 from transfer.data.prepare_tracking import prepare_tracking
-from transfer.data.prepare_tracking_sets import (
-    SETS,
-    TrackingSet,
+from transfer.data.prepare_tracking_sets import SETS, TrackingSet
+from transfer.data.tracking_names import DAVIS2017_VAL, LASOT_TEST, MOT16_TRAIN, MOTS20_TRAIN, OTB100
+from transfer.data.verify_tracking import (
     verify_davis,
     verify_lasot,
     verify_mot,
     verify_otb,
     verify_posetrack,
 )
-from transfer.data.tracking_names import DAVIS2017_VAL, LASOT_TEST, MOT16_TRAIN, MOTS20_TRAIN, OTB100
 
 FRAMES = 4
 
@@ -266,3 +265,49 @@ def test_the_command_lays_out_a_part(tmp_path: Path, capsys: pytest.CaptureFixtu
     arguments = ["otb", "--from", str(root), "--to", str(tmp_path / "sets"), "--sequences", "Crossing"]
     assert prepare.main(arguments) == 0
     assert "1 of 100 sequences with 120 frames, as published" in capsys.readouterr().out
+
+
+def give(root: Path, name: str) -> Path:
+    """A detector's output beside a set, which is the set's own detections under another name."""
+    given = root.parent / "given"
+    given.mkdir()
+    if name == "posetrack":
+        for path in (root / "detections" / "val").glob("*.json"):
+            path.rename(given / path.name)
+    else:
+        for path in (root / "train").glob("*/det/det.txt"):
+            path.rename(given / f"{path.parent.parent.name}.txt")
+    return given
+
+
+@pytest.mark.parametrize(("name", "what"), [("mot16", "boxes"), ("mots", "masks"), ("posetrack", "poses")])
+def test_given_detections_are_checked_against_the_sequences(tmp_path: Path, name: str, what: str) -> None:
+    root = SMALL[name][0](tmp_path / "small")
+    given = give(root, name)
+    check = SETS[name].check_given
+    assert check is not None
+    assert check(root, given, []) == f"{given}: 16 {what} of 2 sequences, all of frames that exist"
+    one = sorted(path.stem for path in given.iterdir())[0]
+    assert check(root, given, [one]) == f"{given}: 8 {what} of 1 sequences, all of frames that exist"
+    (path,) = given.glob(f"{one}.*")
+    text = path.read_text()
+    changes = {"mot16": ("1,-1", "99,-1"), "mots": ("1 1", "99 1"), "posetrack": ("000001.png", "000099.png")}
+    path.write_text(text.replace(*changes[name], 1))
+    with pytest.raises(ValueError, match=f"- {one}: .* do not exist"):
+        check(root, given, [])
+    path.unlink()
+    with pytest.raises(ValueError, match=f"- {one}: has no given"):
+        check(root, given, [])
+
+
+def test_the_command_checks_given_detections(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = "MOT16-09"
+    track_sets.write_mot(tmp_path / "mot16" / "train", (name,), num_frames=MOT16_TRAIN["09"], num_targets=0)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / f"{name}.txt").write_text("525,1,2,3,4,0.5\n")
+    arguments = ["mot16", "--to", str(tmp_path), "--sequences", name, "--detections", str(tmp_path / "given")]
+    assert prepare.main(arguments) == 0
+    assert f"{tmp_path}/given: 1 boxes of 1 sequences" in capsys.readouterr().out
+    (tmp_path / "given" / f"{name}.txt").write_text("526,1,2,3,4,0.5\n")
+    assert prepare.main(arguments) == 1
+    assert "1 detections are of frames that do not exist (there are 525): 526" in capsys.readouterr().err

@@ -108,16 +108,23 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
             command.add_argument(
                 "--download", action="store_true", help="fetch the archives that are missing"
             )
+        if entry.check_given:
+            command.add_argument(
+                "--detections", type=Path, metavar="DIR", help="check a detector's output, which lies there"
+            )
         command.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-        command.set_defaults(download=False)
+        command.set_defaults(download=False, detections=None)
 
 
 def from_options(options: argparse.Namespace) -> Iterator[str]:
     """What the command line of a set asks for."""
     sequences = [name.strip() for name in options.sequences.split(",") if name.strip()]
-    return prepare_tracking(
+    yield from prepare_tracking(
         options.command, options.to, options.source, options.download, options.dry_run, sequences
     )
+    entry = SETS[options.command]
+    if options.detections and entry.check_given and not options.dry_run:
+        yield entry.check_given(options.to / entry.folder, options.detections, sequences)
 
 
 def _put(entry: TrackingSet, source: Path, target: Path, sequences: set[str]) -> int:
