@@ -121,7 +121,13 @@ def test_a_pose_outside_the_image_is_kept_and_its_random_features_are_seeded(tmp
     files = []
     for number, seed in enumerate((0, 0, 1)):
         torch.manual_seed(number)
-        list(run(make_backbone(), make_config(root, seed=seed), tmp_path / f"out{number}"))
+        list(
+            run(
+                make_backbone(),
+                make_config(root, seed=seed, layers=[3], motion=[False]),
+                tmp_path / f"out{number}",
+            )
+        )
         files.append((tmp_path / f"out{number}" / "tracks" / "unitrack-layer3" / f"{NAME}.json").read_text())
     assert files[0] == files[1]
     assert len(json.loads(files[0])["annotations"]) == 8
@@ -137,7 +143,7 @@ def test_poses_of_no_confirmed_track_share_one_identity(tmp_path: Path) -> None:
         content["annotations"].append({**extra, "id": 7, "keypoints": cells.ravel().tolist()})
 
     change(root / "detections" / "val" / f"{NAME}.json", once)  # somebody in the third frame alone
-    list(run(make_backbone(), make_config(root), tmp_path / "out"))
+    list(run(make_backbone(), make_config(root, layers=[3], motion=[False]), tmp_path / "out"))
     path = tmp_path / "out" / "tracks" / "no-appearance" / f"{NAME}.json"
     identities = [person["track_id"] for person in json.loads(path.read_text())["annotations"]]
     assert len(identities) == 5
