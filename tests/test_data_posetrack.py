@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 from track_sets import keypoints, write_posetrack
 
-from transfer.data.posetrack import JOINTS, KEYPOINTS_2018, read_given_poses, read_posetrack
+from transfer.data.posetrack import (
+    JOINTS,
+    KEYPOINTS_2018,
+    collect_poses,
+    read_given_poses,
+    read_posetrack,
+)
+from transfer.data.video_faults import VideoFaults
 
 NAME = "000001_tiny"
 
@@ -112,6 +119,18 @@ def test_given_poses_of_both_formats_are_equal(tmp_path: Path) -> None:
             assert np.array_equal(person.points, same.points)
             assert (person.points[:, 2] == 0.9).all()
             assert person.score == same.score == 0.9
+
+
+def test_regions_of_the_evaluations_format(tmp_path: Path) -> None:
+    corners = [{"x": [float(x)], "y": [float(y)]} for x, y in ((1, 4), (2, 5), (3, 6))]
+    frame = {"image": [{"name": "images/a.png"}], "imgnum": [7], "is_labeled": [0], "annorect": []}
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"annolist": [{**frame, "ignore_regions": [{"point": corners}]}]}))
+    faults = VideoFaults()
+    (found,) = collect_poses(path, tmp_path, "a", faults, tracks=True)
+    assert faults.lines == []
+    assert (found.path, found.image_id, found.labelled) == (tmp_path / "images" / "a.png", 7, False)
+    assert [region.tolist() for region in found.ignored] == [[[1, 4], [2, 5], [3, 6]]]
 
 
 def test_given_poses_of_frames_that_do_not_exist_are_refused(tmp_path: Path) -> None:
