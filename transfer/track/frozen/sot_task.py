@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from omegaconf import MISSING
 
 from transfer.backbone.contract import Backbone
+from transfer.data.one_target import read_davis_boxes, read_mot_targets
 from transfer.data.otb import BoxSequence, read_lasot, read_otb
 from transfer.detect.writing import write_text
 from transfer.ranks import choose_device
@@ -41,7 +42,8 @@ from transfer.track.scores.ope_scores import score_sequence
 
 logger = logging.getLogger(__name__)
 METRICS = ("success", "norm_precision", "precision")
-READERS = {"otb": read_otb, "lasot": read_lasot}
+READERS = {"otb": read_otb, "lasot": read_lasot, "davis": read_davis_boxes, "mot": read_mot_targets}
+DERIVED = ("davis", "mot")  # whose truth is in no text of OTB's form: it is written beside the tracks
 XCORR_FIELDS = ("response_scale",)
 DCF_FIELDS = ("lambda0", "output_sigma_factor", "interp_factor")
 POSITIVE = (
@@ -61,7 +63,7 @@ class Config:
     seed: int = 0  # of the rows; nothing here is random
     root: str = MISSING
     sequences: list[str] = field(default_factory=list)  # none: all that are there
-    layout: str = "otb"  # or lasot, whose frames without target are left out
+    layout: str = "otb"  # or davis, mot; or lasot, whose frames without target are left out
     layers: list[int] = field(default_factory=lambda: [3, 4])
     heads: list[str] = field(default_factory=lambda: ["xcorr", "dcf"])
     floors: bool = True
@@ -159,7 +161,12 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     sequences = READERS[config.layout](Path(config.root), config.sequences)
     device = choose_device(config.device)
     model = build_appearance(backbone, config.layers, device) if config.trackers else None
-    write_index(out, "boxes", [IndexEntry(s.name, s.frames, s.ground_truth) for s in sequences])
+    truths = {s.name: s.ground_truth for s in sequences}
+    if config.layout in DERIVED:
+        truths = {s.name: out.resolve() / "truth" / f"{s.name}.txt" for s in sequences}
+        for sequence in sequences:
+            write_boxes(truths[sequence.name], sequence.boxes)
+    write_index(out, "boxes", [IndexEntry(s.name, s.frames, truths[s.name]) for s in sequences])
 
     def one(sequence: BoxSequence) -> Tracked:
         tracked = track_sequence(sequence, model, config)
