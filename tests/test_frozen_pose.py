@@ -14,13 +14,13 @@ from track_sets import COLOURS, GREY, HEIGHT, SIDE, WIDTH, write_posetrack
 
 from transfer.backbone.architecture import empty_resnet
 from transfer.backbone.contract import Backbone, BackboneInfo
-from transfer.data.posetrack import KEYPOINTS_2018, read_posetrack
+from transfer.data.posetrack import KEYPOINTS_2018, UNTRACKED, read_posetrack
 from transfer.evaluate import load_config
 from transfer.report.protocols import check_task
 from transfer.report.rows import Measurement
 from transfer.tasks import TASKS
 from transfer.track.frozen.pose_results import write_poses
-from transfer.track.frozen.pose_task import UNTRACKED, Config, run
+from transfer.track.frozen.pose_task import Config, run
 
 pytest.importorskip("motmetrics")
 NAME = "000001_tiny"
@@ -141,13 +141,16 @@ def test_poses_of_no_confirmed_track_share_one_identity(tmp_path: Path) -> None:
         cells = np.array(extra["keypoints"], dtype=float).reshape(-1, 3)
         cells[cells[:, 2] > 0, :2] += (30, 30)
         content["annotations"].append({**extra, "id": 7, "keypoints": cells.ravel().tolist()})
+        cells[cells[:, 2] > 0, :2] += (20, 0)
+        content["annotations"].append({**extra, "id": 8, "keypoints": cells.ravel().tolist()})
 
-    change(root / "detections" / "val" / f"{NAME}.json", once)  # somebody in the third frame alone
+    change(root / "detections" / "val" / f"{NAME}.json", once)  # two in the third frame alone
     list(run(make_backbone(), make_config(root, layers=[3], motion=[False]), tmp_path / "out"))
     path = tmp_path / "out" / "tracks" / "no-appearance" / f"{NAME}.json"
-    identities = [person["track_id"] for person in json.loads(path.read_text())["annotations"]]
-    assert len(identities) == 5
-    assert identities.count(UNTRACKED) == 1
+    (root / "annotations" / "val" / f"{NAME}.json").write_bytes(path.read_bytes())
+    people = [person for frame in read_posetrack(root)[0].frames for person in frame.people]
+    assert len(people) == 6
+    assert [person.track_id for person in people].count(UNTRACKED) == 2
 
 
 def test_features_that_are_not_finite_end_their_own_layer_alone(tmp_path: Path) -> None:

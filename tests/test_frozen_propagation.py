@@ -73,6 +73,7 @@ def scene(num_frames: int, height: int, width: int, seed: int = 0) -> tuple[Tens
 )
 def test_propagation_equals_a_dense_loop(constants: Constants, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(propagation, "TILE", (3, 4))
+    monkeypatch.setattr(propagation, "DIMENSIONS", 3)  # of 6: bounds leave something out
     lay_tiles.cache_clear()
     features, labels = scene(5, 7, 6)
     expected = propagate_slowly(features.double(), labels.double(), constants).float()
@@ -86,6 +87,26 @@ def test_a_wrong_radius_is_seen() -> None:
     expected = propagate_slowly(features, labels, replace(SMALL, radius=3.0))
     found = propagate(features, labels, replace(SMALL, radius=3.1))
     assert not torch.allclose(found, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_positions_that_cannot_be_chosen_are_left_out_and_no_others(normalise: bool) -> None:
+    """Smooth features as a network's: most of the first frame is never looked at, and nothing is missed."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(2, 64, 4, 5, generator=generator)
+    features = torch.nn.functional.interpolate(coarse, (24, 32), mode="bilinear")
+    constants = Constants(topk=3, num_context=2, normalise=normalise)
+    state = Propagation(features[0], torch.rand(2, 24, 32, generator=generator), constants)
+    queries = state._prepare(features[0] + 0.02 * features[1])
+    similarities = queries @ state.first.t()
+    part, num_kept = similarities.topk(3).values[:, -1:], 0
+    for first in range(0, len(queries), 32):
+        rows = slice(first, first + 32)
+        kept = set(state._reaching(queries[rows], part[rows]).tolist())
+        needed = (similarities[rows] >= part[rows]).any(dim=0).nonzero()[:, 0].tolist()
+        assert set(needed) <= kept
+        num_kept += len(kept)
+    assert num_kept < 0.5 * len(queries) * len(queries) / 32
 
 
 @settings(max_examples=20, deadline=None)

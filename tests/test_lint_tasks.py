@@ -10,7 +10,6 @@ import pytest
 import torch
 from detect_scene import CHECKOUT, DETECTRON2, make_backbone, write_set
 from lint_scene import an_info
-from mot_scene import walk, write_scene
 from sot_scene import FRAMEWORK_WARNINGS, write_sequence
 
 from transfer.backbone.architecture import empty_resnet

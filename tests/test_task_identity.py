@@ -13,8 +13,8 @@ from transfer.tasks import TASKS
 CONFIG = """
 dataset: tiny
 protocol: p
-tracker_config: {tracker}
-iterations: 3
+tracker: {tracker}
+options: {{detector: {{total_epochs: 3}}}}
 test: {{root: val}}
 train: {{root: "${{oc.env:MEC_TRANSFER_DATA}}/train"}}
 """
@@ -38,7 +38,7 @@ def test_digest_follows_values_and_named_files_but_not_the_place_of_the_data(
     assert digest(tmp_path) == first
     monkeypatch.setenv("MEC_TRANSFER_DATA", "/there")
     assert digest(tmp_path) == first
-    assert digest(tmp_path, "iterations=4") != first
+    assert digest(tmp_path, "options.detector.total_epochs=4") != first
     assert digest(tmp_path, "train.root=/elsewhere") != first
     tracker.write_text("model = 2\n")
     assert digest(tmp_path) != first

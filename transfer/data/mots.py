@@ -110,7 +110,7 @@ def collect_mots(
 
 def write_mots(path: Path, lines: Sequence[MaskLine]) -> None:
     """Write tracks, in the order of frames."""
-    from transfer.detect.writing import write_text
+    from transfer.writing import write_text
 
     ordered = sorted(lines, key=lambda line: line.frame)
     write_text(

@@ -44,6 +44,8 @@ KEYPOINTS_2018 = (
     *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
     *("left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
+# In a tracker's results the id of every pose that no track holds; poseval takes ids below 100,000.
+UNTRACKED = 99_999
 KEYPOINTS_15 = tuple(name for name in KEYPOINTS_2018 if name not in UNUSED)
 
 
@@ -158,7 +160,7 @@ def collect_poses(
     if tracks:
         twice = []
         for frame in frames:
-            ids = [person.track_id for person in frame.people]
+            ids = [person.track_id for person in frame.people if person.track_id != UNTRACKED]
             twice += [f"{frame.path.name} ({i})" for i in sorted(set(ids)) if ids.count(i) > 1]
         faults.add_cases(place, f"frames of {path.name} have an id twice", twice)
     return frames

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.detect.sets import SetFiles, kind_of, list_path, read_coco, read_names
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 logger = logging.getLogger(__name__)
 REST, HELD = "rest", "holdout"  # names of the files, without .json or .txt

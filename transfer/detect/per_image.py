@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the intersection over union, as COCOeval has them
 AT_50, AT_75 = 0, 5  # their places in THRESHOLDS

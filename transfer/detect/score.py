@@ -25,7 +25,7 @@ from transfer.detect.per_image import (
 )
 from transfer.detect.sets import Registered, read_coco, read_names
 from transfer.detect.voc_score import RECALLS, quiet_divisions, score_voc
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 RESULTS_NAME = "coco_instances_results.json"  # detectron2's name for it
 PARTS = {"bbox": "box", "segm": "mask"}  # COCOeval's task -> how the rows' metrics begin

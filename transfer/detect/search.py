@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transfer.detect.settings import Config, metric_names, protocol_of
-from transfer.detect.writing import write_text
 from transfer.ranks import World
 from transfer.report.rows import Measurement
 from transfer.selection import SELECTION_NAME, choose, from_first, selection_of
+from transfer.writing import write_text
 
 logger = logging.getLogger(__name__)
 METRIC = "box_ap"  # what chooses; also for a detector with masks

@@ -25,11 +25,11 @@ from transfer.detect.search import UNDEFINED, search
 from transfer.detect.sets import Registered, register
 from transfer.detect.settings import Config, protocol_of, resolve
 from transfer.detect.trainer import fit
-from transfer.detect.writing import write_text
 from transfer.findings import Finding, Weights, refuse
 from transfer.ranks import World, choose_device, join, share_object
 from transfer.report.rows import Measurement
 from transfer.run_folder import wait_for_all
+from transfer.writing import write_text
 
 __all__ = ["Config", "run"]
 

@@ -26,7 +26,7 @@ from transfer.detect.pictures.identity import read_identity
 from transfer.detect.pictures.match import Matching, match
 from transfer.detect.pictures.page import count, picture, render
 from transfer.detect.pictures.read import ImageId, Scene, find_predictions, read_image_ap, read_scene
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 ORDERS = ("worst", "best", "random", "first")
 OUT = "detections.html"

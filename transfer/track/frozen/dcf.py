@@ -6,7 +6,9 @@ the dual weights::
 
     a^ = y^ / (sum over channels of |z^|^2 + lambda0),    response^ = a^ * sum over channels of x^ conj(z^)
 
-Numerator and weights are averaged over frames, each with the same rate.
+Both z and a^ are averaged over frames, with the same rate. Since z is 0 but for a few features on the target,
+the sums over channels are small correlations in space (:func:`correlate`), and only they
+are transformed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer.track.frozen.correlation import correlate, wrap
 from transfer.track.frozen.search_region import SearchSettings
 
 
@@ -32,29 +35,28 @@ class DCF:
         self.rate = interp_factor
         self.sigma = settings.num_cells / (1.0 + settings.padding) * output_sigma_factor
         self.weights: Tensor | None = None  # a^, (1, n, n//2+1)
-        self.template: Tensor | None = None  # z^, (C, n, n//2+1)
+        self.template: Tensor | None = None  # z on the target, (1, C, k, k)
 
     def update(self, template: Tensor) -> None:
         """Fit to features ``(1, C, k, k)`` on the target: wholly to the first, by ``interp_factor`` later."""
-        n, cells = self.settings.num_cells, self.settings.template_cells
-        masked = template.new_zeros(template.shape[1], n, n)
-        masked[:, cells, cells] = template[0]
-        spectrum = torch.fft.rfft2(masked)
+        n, k = self.settings.num_cells, template.shape[-1]
+        power = torch.fft.rfft2(wrap(correlate(template, template), k - 1, n)).real
         label = torch.fft.rfft2(gaussian_label(n, self.sigma).to(template.device))
-        weights = label / (spectrum.abs().square().sum(0) + self.lambda0)
+        weights = label / (power + self.lambda0)
         if self.template is None or self.weights is None:
-            self.template, self.weights = spectrum, weights
+            self.template, self.weights = template.clone(), weights
         else:
-            self.template.lerp_(spectrum, self.rate)
+            self.template.lerp_(template, self.rate)
             self.weights.lerp_(weights, self.rate)
 
     def respond(self, search: Tensor) -> Tensor:
         """Windowed features ``(S, C, n, n)`` -> response ``(S, n, n)``; no displacement is at ``[0, 0]``."""
         assert self.template is not None, "update with the first frame's target before searching"
         assert self.weights is not None
-        n = self.settings.num_cells
-        products = torch.einsum("schw,chw->shw", torch.fft.rfft2(search), self.template.conj())
-        response: Tensor = torch.fft.irfft2(products * self.weights, s=(n, n))
+        n, k = self.settings.num_cells, self.template.shape[-1]
+        origin = self.settings.template_cells.start + k - 1  # the template on its own place
+        spectrum = torch.fft.rfft2(wrap(correlate(search, self.template), origin, n))
+        response: Tensor = torch.fft.irfft2(spectrum * self.weights, s=(n, n))
         return response
 
     def shift(self, row: int, column: int, side: int) -> NDArray[np.float64]:

@@ -25,7 +25,6 @@ from torchvision.ops import roi_align
 from transfer.backbone.contract import Backbone
 from transfer.data.mot_sequences import MotSequence, read_mot_sequences
 from transfer.data.motchallenge import decode_video
-from transfer.detect.writing import write_text
 from transfer.ranks import choose_device
 from transfer.report.rows import FAILED, Measurement
 from transfer.track.frozen.appearance import STRIDE, AppearanceModel, build_appearance
@@ -44,6 +43,7 @@ from transfer.track.frozen.results import (
 from transfer.track.frozen.variants import check_links, list_variants, stems
 from transfer.track.frozen.videos import map_videos
 from transfer.track.scores.mot_scores import METRICS, import_trackeval, score_boxes
+from transfer.writing import write_text
 
 Float = NDArray[np.float64]
 DATA_FIELDS = ("detections", "video")  # no constants of the protocol

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from transfer.data.posetrack import JOINTS, KEYPOINTS_2018, PersonPose, PoseFrame
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 
 def write_poses(path: Path, frames: Sequence[PoseFrame], root: Path) -> None:

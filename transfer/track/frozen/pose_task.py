@@ -2,7 +2,7 @@
 
 UniTrack's protocol (arXiv 2107.02156), as in :mod:`~transfer.track.frozen.mots_task`: a pose is drawn as a
 mask (:mod:`~transfer.track.frozen.skeleton`), its box is that of its joints, and poses of no confirmed
-track share one identity. Scores are PoseTrack's (:mod:`~transfer.track.scores.pose_scores`).
+track share one identity (1000 in the original, which its tracks reach; here one that they do not). Scores are PoseTrack's (:mod:`~transfer.track.scores.pose_scores`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from omegaconf import MISSING
 
 from transfer.backbone.contract import Backbone
 from transfer.data.posetrack import (
+    UNTRACKED,
     PersonPose,
     PoseFrame,
     PoseSequence,
@@ -42,8 +43,6 @@ from transfer.track.frozen.variants import DATA_FIELDS, check_links, list_varian
 from transfer.track.frozen.videos import map_videos
 from transfer.track.scores.pose_scores import METRICS, require_motmetrics, score_poses
 
-# The original gives 1000 to every pose that no confirmed track holds; tracks reach that number, not this one.
-UNTRACKED = 99_999
 GivenPoses = Mapping[Path, tuple[PersonPose, ...]]
 
 

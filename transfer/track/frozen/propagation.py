@@ -5,6 +5,9 @@ labels of the ``topk`` most similar positions of its context, weighted by a soft
 ``temperature``. The context is the whole first frame, and of each of the ``num_context`` frames before, the
 positions closer than ``radius``; before frame 0 come copies of it, which count as often as they occur.
 
+The result is that of all similarities, most of which are never computed: recent frames are taken in windows
+around tiles of positions, and of the first frame only what can be among the ``topk`` by a bound.
+
 Shapes: C channels and L labels on a feature map of H rows and W columns.
 """
 
@@ -19,6 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = (12, 16)  # rows and columns of positions that share one matrix of context features
+DIMENSIONS = 32  # of the subspace in which similarities to the first frame are bounded
+SAMPLED = 256  # positions of the first frame that span it
+SLACK = 1e-4  # of a bound, for rounding: far more than float32's, far less than similarities differ by
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,8 @@ class Propagation:
                 f"{self.size[0]}x{self.size[1]}, found {constants.topk}; use larger images"
             )
         self.first, self.first_labels = features, shares.flatten(0, 1)
+        self.basis = find_basis(features)
+        self.bounded = self._bound(features)
         self.recent = features.view(*self.size, -1).repeat(count, 1, 1, 1)  # (frames, H, W, C)
         self.recent_labels = shares.repeat(count, 1, 1, 1)  # (frames, H, W, L)
         self.num_frames = 1
@@ -121,28 +129,53 @@ class Propagation:
             raise ValueError(f"frame {frame}: its features are not finite")
         return F.normalize(rows, dim=1) if self.constants.normalise else rows
 
+    def _bound(self, rows: Tensor) -> Tensor:
+        """Rows ``(N, C)`` as ``(N, D + 1)``: the part in the subspace and the length of the rest.
+
+        The product of two of them is at least that of the rows (Cauchy and Schwarz, for the rests).
+        """
+        inside = rows @ self.basis
+        outside = (rows - inside @ self.basis.t()).norm(dim=1, keepdim=True)
+        return torch.cat([inside, outside], dim=1)
+
+    def _reaching(self, queries: Tensor, least: Tensor) -> Tensor:
+        """Positions of the first frame that may be as similar to any of the queries ``(M, C)`` as it needs.
+
+        ``least`` ``(M, 1)`` is what a position needs to be among the ``topk``; most are bounded below it.
+        """
+        slack = SLACK * queries.norm(dim=1, keepdim=True) * self.bounded.norm(dim=1).max()
+        return (self._bound(queries) @ self.bounded.t() >= least - slack).any(dim=0).nonzero()[:, 0]
+
     def _predict(self, queries: Tensor, tile: Tile) -> Tensor:
         """Labels ``(M, L)`` of the M positions of a tile."""
-        topk, found, voters = self.constants.topk, [], []
-        if self.constants.first_frame:
-            similarities = queries @ self.first.t()
-            found.append(similarities.topk(min(topk, similarities.shape[1]), dim=1))
-            voters.append(self.first_labels)
+        topk, found, votes = self.constants.topk, [], []
+        least = queries.new_full((len(queries), 1), -math.inf)
         if self.constants.num_context:
             keys = self.recent[:, tile.window_rows, tile.window_columns].flatten(0, 2)
             similarities = queries @ keys.t()
             by_frame = similarities.view(len(queries), self.constants.num_context, -1)
             by_frame.masked_fill_(tile.outside[:, None], -math.inf)
-            found.append(similarities.topk(min(topk, similarities.shape[1]), dim=1))
-            voters.append(self.recent_labels[:, tile.window_rows, tile.window_columns].flatten(0, 2))
-        values = torch.cat([part for part, _ in found], dim=1)
-        votes = torch.cat(
-            [labels[places] for (_, places), labels in zip(found, voters, strict=True)], dim=1
-        )  # (M, parts * topk, L)
-        values, chosen = values.topk(topk, dim=1)
+            values, places = similarities.topk(min(topk, len(keys)), dim=1)
+            if len(keys) >= topk:
+                least = values[:, -1:]
+            found.append(values)
+            votes.append(self.recent_labels[:, tile.window_rows, tile.window_columns].flatten(0, 2)[places])
+        if self.constants.first_frame:
+            reaching = self._reaching(queries, least)
+            values, places = (queries @ self.first[reaching].t()).topk(min(topk, len(reaching)), dim=1)
+            found.append(values)
+            votes.append(self.first_labels[reaching][places])
+        values, chosen = torch.cat(found, dim=1).topk(topk, dim=1)
         weights = torch.softmax(values / self.constants.temperature, dim=1)
-        votes = votes.gather(1, chosen[..., None].expand(-1, -1, votes.shape[2]))
-        return (weights[..., None] * votes).sum(dim=1)
+        labels = torch.cat(votes, dim=1)  # (M, columns of found, L)
+        labels = labels.gather(1, chosen[..., None].expand(-1, -1, labels.shape[2]))
+        return (weights[..., None] * labels).sum(dim=1)
+
+
+def find_basis(rows: Tensor) -> Tensor:
+    """Orthonormal columns ``(C, D)`` that hold most of rows ``(N, C)``; which ones decides the speed alone."""
+    sample = rows[:: max(1, len(rows) // SAMPLED)]
+    return torch.linalg.svd(sample, full_matrices=False).Vh[:DIMENSIONS].t().contiguous()
 
 
 @lru_cache(maxsize=8)

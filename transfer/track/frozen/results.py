@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 KINDS = ("boxes", "masks", "mot", "mots", "pose")
 PER_SEQUENCE = ("protocol", "sequence", "metric", "value")

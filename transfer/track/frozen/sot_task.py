@@ -19,7 +19,6 @@ from omegaconf import MISSING
 from transfer.backbone.contract import Backbone
 from transfer.data.one_target import read_davis_boxes, read_mot_targets
 from transfer.data.otb import BoxSequence, read_lasot, read_otb
-from transfer.detect.writing import write_text
 from transfer.ranks import choose_device
 from transfer.report.items import name_items
 from transfer.report.rows import Measurement
@@ -39,6 +38,7 @@ from transfer.track.frozen.sot_tracking import Head, Tracker, track
 from transfer.track.frozen.videos import map_videos
 from transfer.track.frozen.xcorr import XCorr
 from transfer.track.scores.ope_scores import score_sequence
+from transfer.writing import write_text
 
 logger = logging.getLogger(__name__)
 METRICS = ("success", "norm_precision", "precision")

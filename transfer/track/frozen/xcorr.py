@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from transfer.track.frozen.correlation import correlate
 from transfer.track.frozen.search_region import SearchSettings
 
 
@@ -30,7 +31,9 @@ class XCorr:
     def respond(self, search: Tensor) -> Tensor:
         """Windowed features ``(S, C, n, n)`` -> response ``(S, n-k+1, n-k+1)``."""
         assert self.template is not None, "update with the first frame's target before searching"
-        return self.response_scale * correlate(search, self.template)
+        k, n = self.template.shape[-1], search.shape[-1]
+        whole = slice(k - 1, n)  # displacements at which all of the template lies inside the crop
+        return self.response_scale * correlate(search, self.template)[:, whole, whole]
 
     def shift(self, row: int, column: int, side: int) -> NDArray[np.float64]:
         """The displacement that a peak means, ``x, y`` as a fraction of the window.
@@ -40,20 +43,3 @@ class XCorr:
         about one feature up and left of its place, and a move of one feature counts for 65/52.
         """
         return (np.array([column, row]) - side * 0.5) / side
-
-
-def correlate(search: Tensor, template: Tensor) -> Tensor:
-    """Cross-correlation without padding: ``(S, C, n, n)`` and ``(1, C, k, k)`` -> ``(S, n-k+1, n-k+1)``.
-
-    One product of matrices gives what each feature of the template says of each position; their diagonals are
-    summed. A convolution with a single output channel does the same sums several times slower.
-    """
-    k, n = template.shape[-1], search.shape[-1]
-    side = n - k + 1
-    weights = template[0].flatten(1).T  # (k*k, C)
-    products = (weights @ search.flatten(2)).view(len(search), k, k, n, n)
-    response = products.new_zeros(len(search), side, side)
-    for row in range(k):
-        for column in range(k):
-            response += products[:, row, column, row : row + side, column : column + side]
-    return response

@@ -1,10 +1,11 @@
-"""Multi-object tracking: a detector fine-tuned from the backbone, mmtrack's DeepSORT, MOTChallenge metrics.
+"""Multi-object tracking in mmtrack: its parts trained from the backbone, MOTChallenge metrics.
 
-The detector (Faster R-CNN with FPN, mmdet) starts from the backbone and is trained on the training
-sequences; DeepSORT (mmtrack) then links its boxes through the test sequences by motion and by the
-features of the same backbone as it was pre-trained. Every box is the detector's own ("private
-detections"), so the numbers measure detection and association together and are not comparable with
-protocols that hand the tracker its boxes.
+A tracker is built from up to three recipes (``configs/track/mmtrack``): a detector and a
+re-identification network, each trained by itself (Tracktor, DeepSORT), and the tracker, which links
+boxes through the test sequences and is itself trained where it has no detector's recipe (QDTrack).
+Every one of them starts from the backbone. Every box is the detector's own ("private detections"), so
+the numbers measure detection and association together and are not comparable with protocols that hand
+the tracker its boxes.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
 from transfer.backbone.contract import Backbone
-from transfer.data.motchallenge import cut_sequence, decode_video, to_coco_video
+from transfer.data.motchallenge import cut_sequence, decode_video, read_sequence, to_coco_video
+from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 
 logger = logging.getLogger(__name__)
+METRICS = ("mota", "idf1", "hota", "id_switches")
+HALVES = ("", "first", "second")
 
 
 @dataclass
@@ -31,6 +36,9 @@ class Source:
     root: str = MISSING  # folder of MOTChallenge sequences
     sequences: list[str] = field(default_factory=list)  # folder names; empty: every sequence under root
     frames: list[int] = field(default_factory=list)  # [start, stop] as a Python slice; empty: all
+    half: str = (
+        ""  # first: half of a sequence's frames and one more, as mmtrack's half-train; second: the rest
+    )
 
 
 @dataclass
@@ -47,29 +55,35 @@ class Config:
     """One protocol of multi-object tracking."""
 
     dataset: str = MISSING
-    protocol: str = MISSING
+    protocol: str = MISSING  # the rows' has the variant behind it, see protocols
     seed: int = 0
     split: str = "val"  # name of the test part in the row
     train: Source = field(default_factory=Source)
     test: Source = field(default_factory=Source)
     video: Video = field(default_factory=Video)
-    tracker_config: str = "configs/track/deepsort_faster-rcnn_fpn.py"
+    detector: str = ""  # mmtrack configuration that trains the detector; empty: the tracker trains as one
+    reid: str = ""  # that trains the re-identification network; empty: the backbone as it was pre-trained
+    tracker: str = MISSING
+    variant: str = "mmtrack"  # what learns in detectors: mmtrack (as the recipe has it), unfrozen or syncbn
     image_scale: list[int] = field(
-        default_factory=lambda: [192, 192]
-    )  # frames are shrunk to fit, keeping shape
-    flip: float = 0.5  # chance of a mirrored training image
-    anchor_scale: float = 8.0  # anchor side in strides; 8 with stride 4 is 32 pixels
-    iterations: int = 100
-    batch_size: int = 4
-    learning_rate: float = 3e-4
-    warmup_iterations: int = 10
-    score_threshold: float = 0.5  # boxes below it are not tracked
-    max_boxes: int = 30  # boxes a frame that the detector may return
+        default_factory=list
+    )  # width, height to fit frames in; empty: the recipe's
+    options: dict[str, Any] = field(
+        default_factory=dict
+    )  # {detector|reid|tracker: values in place of the file's}
+    select: str = "last"  # of the epochs: the last; nothing is chosen by the test
+    device: str = "auto"
+    num_workers: int = 0
     allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """Of the rows: with the variant, where it is not mmtrack's."""
+        return (self.protocol if self.variant == "mmtrack" else f"{self.protocol}-{self.variant}",)
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
-    """Train the detector, track, evaluate.
+    """Train the parts, track, evaluate.
 
     Yields:
         ``mota``, ``idf1``, ``hota`` in percent and ``id_switches``, over all test sequences together;
@@ -77,24 +91,47 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
 
     Raises:
         FileNotFoundError: a sequence, frame or configuration that is not there.
-        ValueError: a sequence without ground truth, a backbone that did not arrive in the model, or
-            a configuration that contradicts the backbone, for example by downloading weights.
+        ValueError: a sequence without ground truth, a backbone that did not arrive in the model, a training
+            that diverged, or a configuration that contradicts the backbone, as by downloading weights.
     """
     import_frameworks()
+    from transfer.track.mm.mot_crops import cut_prepared
     from transfer.track.mm.mot_evaluation import evaluate
-    from transfer.track.mm.mot_model import build_tracker, resolve_config, track, train_detector
+    from transfer.track.mm.mot_model import resolve, track
+    from transfer.track.mm.mot_ranks import wait
+    from transfer.track.mm.mot_stages import TRACKER, assemble, train
 
-    data_dir = out / "data"
-    train_json = prepare(config.train, config.video, data_dir / "train")
-    test_json = prepare(config.test, config.video, data_dir / "test")
-    resolved = resolve_config(config, backbone, train_json, test_json, out)
-    model = build_tracker(resolved, backbone)
-    train_detector(model.detector, resolved)
-    dataset, results = track(model, resolved)
-    scores = evaluate(dataset, results, out / "tracks")
-    for metric in ("mota", "idf1", "hota", "id_switches"):
+    if config.select != "last":
+        raise ValueError(f"select: expected last, found {config.select!r}; no epoch is chosen by the test")
+    world = join(choose_device(config.device))
+    if world.first:
+        prepare(config.train, config.video, out / "data" / "train")
+        prepare(config.test, config.video, out / "data" / "test")
+    wait(world)
+    people = cut_prepared(out / "data", world) if config.reid else None
+    cfgs = resolve(config, backbone, out, people, world)
+    parts = {
+        stage: train(cfg, stage, backbone, out, world)
+        for stage, cfg in cfgs.items()
+        if stage != TRACKER or not config.detector
+    }
+    scores: dict[str, float] = {}
+    num_frames = 0
+    if world.first:
+        model = assemble(cfgs[TRACKER], backbone, parts, config.tracker)
+        dataset, results = track(model, cfgs[TRACKER])
+        scores, num_frames = evaluate(dataset, results, out / "tracks"), len(dataset)
+    wait(world)
+    for metric in METRICS if world.first else ():
         yield Measurement(
-            config.dataset, config.split, config.protocol, "mmtrack", metric, scores[metric], len(dataset)
+            config.dataset,
+            config.split,
+            config.protocols[0],
+            "mmtrack",
+            metric,
+            scores[metric],
+            num_frames,
+            selection=config.select,
         )
 
 
@@ -127,9 +164,17 @@ def prepare(source: Source, video: Video, out_dir: Path) -> Path:
     names = source.sequences or sorted(path.parent.name for path in root.glob("*/seqinfo.ini"))
     if not names:
         raise FileNotFoundError(f"{root}: holds no MOTChallenge sequence (a folder with seqinfo.ini)")
-    frames = slice(*source.frames) if source.frames else slice(None)
+    if source.half not in HALVES or (source.half and source.frames):
+        raise ValueError(f"half: expected first or second, and no frames beside it, found {source.half!r}")
     out_dir.mkdir(parents=True, exist_ok=True)
-    sequence_dirs = [cut_sequence(root / name, out_dir, frames) for name in names]
+    sequence_dirs = [cut_sequence(root / name, out_dir, _frames(source, root / name)) for name in names]
     json_path = out_dir.with_suffix(".json")
     to_coco_video(sequence_dirs, json_path)
     return json_path
+
+
+def _frames(source: Source, sequence_dir: Path) -> slice:
+    if source.half:
+        cut = read_sequence(sequence_dir).num_frames // 2 + 1
+        return slice(0, cut) if source.half == "first" else slice(cut, None)
+    return slice(*source.frames) if source.frames else slice(None)

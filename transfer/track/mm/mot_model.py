@@ -1,95 +1,68 @@
-"""The tracker's life in mmtrack: configuration, building with proof, detector training, tracking."""
+"""The recipes of a multi-object tracker filled in for a run, and the tracker at work in mmtrack's loop."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transfer.backbone.architecture import ARCHS
+from torch import nn
+
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
-from transfer.findings import Weights, refuse
-from transfer.track.mm.backbone import assert_loaded, image_norm, mmdet_resnet, pretrained, quiet
-from transfer.track.mm.lint import find
+from transfer.ranks import World, choose_device
+from transfer.track.mm import mot_config
+from transfer.track.mm.mot_crops import LIST_NAME, People
+from transfer.track.mm.mot_ranks import wait
+from transfer.track.mm.mot_stages import DETECTOR, REID, TRACKER
 
 if TYPE_CHECKING:
     from transfer.track.mm.mot import Config
 
-CLASSES = ("pedestrian",)  # the one class that MOTChallenge evaluates, whatever it looks like
+ALONE = World()
 
 
-def resolve_config(config: Config, backbone: Backbone, train_json: Path, test_json: Path, out: Path) -> Any:
-    """The mmcv configuration with everything filled in, also written to ``out/mmtrack.py``.
+def resolve(
+    config: Config, backbone: Backbone, out: Path, people: People | None = None, world: World = ALONE
+) -> dict[str, Any]:
+    """The mmcv configuration of each stage, the tracker's last, also written to ``out/STAGE.py``.
+
+    The prepared sets are ``out/data/train(.json)`` and ``out/data/test(.json)``; ``people`` are those that a
+    re-identification network learns from.
 
     Raises:
-        FileNotFoundError: no such tracker configuration.
-        ValueError: the result contradicts the backbone or the published protocol, for example by
-            downloading weights, and ``config.allow`` does not name it.
+        FileNotFoundError: no such recipe.
+        ValueError: an option that names nothing, or a result that contradicts the backbone or the published
+            protocol, for example by downloading weights, where ``config.allow`` does not name it.
     """
-    from mmcv import Config as MMConfig
-    from mmdet.utils import get_device
-
-    cfg = MMConfig.fromfile(config.tracker_config)
+    recipes = {DETECTOR: config.detector, REID: config.reid, TRACKER: config.tracker}
+    strangers = config.options.keys() - recipes.keys()
+    if strangers:
+        raise ValueError(f"options: expected {', '.join(recipes)}, found {', '.join(sorted(strangers))}")
     weights_path = out / "backbone.pth"
-    write_mmcv(backbone, weights_path)
-    network = {**mmdet_resnet(backbone.info.arch), "init_cfg": pretrained(weights_path)}
-    channels = ARCHS[backbone.info.arch].channels
-    cfg.model.detector.backbone.update(network)
-    cfg.model.detector.neck.in_channels = list(channels)
-    cfg.model.detector.rpn_head.anchor_generator.scales = [config.anchor_scale]
-    cfg.model.detector.test_cfg.rcnn.max_per_img = config.max_boxes
-    cfg.model.tracker.obj_score_thr = config.score_threshold
-    if cfg.model.get("reid") is not None:
-        cfg.model.reid.backbone.update(network)
-        cfg.model.reid.head.in_channels = channels[-1]
-    cfg.optimizer.lr = config.learning_rate
-    cfg.lr_config.warmup_iters = config.warmup_iterations
-    cfg.runner = {"type": "IterBasedRunner", "max_iters": config.iterations}
-    cfg.data = _data(config, image_norm(backbone.info), train_json, test_json)
-    cfg.update(work_dir=str(out), seed=config.seed, device=get_device(), gpu_ids=[0])
-    refuse(find(cfg, Weights.at(weights_path, backbone.info)), config.allow, config.tracker_config)
-    cfg.dump(str(out / "mmtrack.py"))
-    return cfg
+    if world.first:
+        write_mmcv(backbone, weights_path)
+    wait(world)
+    cfgs = {}
+    for stage, path in recipes.items():
+        if not path:
+            continue
+        cfg = mot_config.read_recipe(path, dict(config.options.get(stage, {})))
+        mot_config.fill_backbone(cfg, backbone.info, weights_path, config.variant)
+        mot_config.fill_pixels(cfg, backbone.info, config.image_scale)
+        _fill_sets(cfg, stage, out / "data", people)
+        if people is not None and cfg.model.get("reid") is not None and "num_classes" in cfg.model.reid.head:
+            cfg.model.reid.head.num_classes = people.count
+        device = choose_device(config.device).type
+        mot_config.fill_run(cfg, out / stage, config.seed, device, world.size, config.num_workers)
+        cfgs[stage] = cfg
+    by_path = {recipes[stage]: cfg for stage, cfg in cfgs.items()}
+    mot_config.check(by_path, backbone.info, weights_path, config.variant, config.allow)
+    for stage, cfg in cfgs.items() if world.first else ():
+        cfg.dump(str(out / f"{stage}.py"))
+    return cfgs
 
 
-def build_tracker(cfg: Any, backbone: Backbone) -> Any:
-    """The tracker with the backbone in its detector and its re-identification network.
-
-    mmcv only logs a tensor that it could not load, so both copies are compared bit by bit.
-
-    Raises:
-        ValueError: names every tensor that did not arrive.
-    """
-    from mmdet.apis import set_random_seed
-    from mmtrack.models import build_model
-
-    from transfer.track.mm import mot_reid  # noqa: F401  # registers its classes
-
-    set_random_seed(cfg.seed, deterministic=True)
-    model = build_model(cfg.model)
-    parts = {"detector": model.detector}
-    if model.with_reid:
-        parts["reid"] = model.reid
-    for name, part in parts.items():
-        with quiet():
-            part.init_weights()
-        weights_path = cfg.model[name].backbone.init_cfg["checkpoint"]
-        assert_loaded(part.backbone, backbone.state, f"{name}.backbone from {weights_path}")
-    return model
-
-
-def train_detector(detector: Any, cfg: Any) -> None:
-    """Train the detector with mmdet's own loop; every parameter learns. Progress lines give loss and ETA."""
-    from mmdet import apis
-    from mmdet.datasets import build_dataset
-
-    detector.CLASSES = CLASSES
-    apis.train_detector(
-        detector, [build_dataset(cfg.data.train)], cfg, timestamp="train"
-    )  # names the log file
-
-
-def track(model: Any, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
+def track(model: nn.Module, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
     """Run the tracker over the test frames with mmtrack's own loop.
 
     Returns:
@@ -101,51 +74,22 @@ def track(model: Any, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
     from mmtrack.apis import single_gpu_test
 
     dataset = build_dataset(cfg.data.test)
-    loader = build_dataloader(dataset, samples_per_gpu=1, workers_per_gpu=0, dist=False, shuffle=False)
+    workers = cfg.data.workers_per_gpu
+    loader = build_dataloader(dataset, samples_per_gpu=1, workers_per_gpu=workers, dist=False, shuffle=False)
     return dataset, single_gpu_test(build_dp(model, cfg.device, device_ids=cfg.gpu_ids), loader)
 
 
-def _data(config: Config, norm: dict[str, Any], train_json: Path, test_json: Path) -> dict[str, Any]:
-    """mmdet's training set and mmtrack's test set; both take their images from beside the JSON."""
-    scale = tuple(config.image_scale)
-    train_pipeline = [
-        {"type": "LoadImageFromFile", "to_float32": True},
-        {"type": "LoadAnnotations", "with_bbox": True},
-        {"type": "Resize", "img_scale": scale, "keep_ratio": True},
-        {"type": "RandomFlip", "flip_ratio": config.flip},
-        {"type": "Normalize", **norm},
-        {"type": "Pad", "size_divisor": 32},
-        {"type": "DefaultFormatBundle"},
-        {"type": "Collect", "keys": ["img", "gt_bboxes", "gt_bboxes_ignore", "gt_labels"]},
-    ]
-    test_transforms = [
-        {"type": "Resize", "keep_ratio": True},
-        {"type": "RandomFlip"},
-        {"type": "Normalize", **norm},
-        {"type": "Pad", "size_divisor": 32},
-        {"type": "ImageToTensor", "keys": ["img"]},
-        {"type": "VideoCollect", "keys": ["img"]},
-    ]
-    test_pipeline = [
-        {"type": "LoadImageFromFile"},
-        {"type": "MultiScaleFlipAug", "img_scale": scale, "flip": False, "transforms": test_transforms},
-    ]
-    return {
-        "train_dataloader": {"samples_per_gpu": config.batch_size, "workers_per_gpu": 0},
-        "train": {
-            "type": "CocoDataset",
-            "classes": CLASSES,
-            "ann_file": str(train_json.resolve()),
-            "img_prefix": str(train_json.with_suffix("").resolve()),
-            "pipeline": train_pipeline,
-        },
-        "val": {},  # mmdet looks for it even when nothing is validated
-        "test": {
-            "type": "MOTChallengeDataset",
-            "ann_file": str(test_json.resolve()),
-            "img_prefix": str(test_json.with_suffix("").resolve()),
-            "ref_img_sampler": None,
-            "pipeline": test_pipeline,
-            "test_mode": True,
-        },
-    }
+def _fill_sets(cfg: Any, stage: str, data_dir: Path, people: People | None) -> None:
+    """Point a recipe's sets at the prepared frames; images are named from beside the JSON."""
+    for part in ("train", "test"):
+        if not cfg.data.get(part):
+            continue
+        if stage == REID:
+            assert people is not None  # cut out where there is a recipe for them
+            folder = people.folder.resolve()
+            cfg.data[part].update(data_prefix=str(folder / "imgs"), ann_file=str(folder / LIST_NAME))
+        else:
+            json_path = (data_dir / f"{part}.json").resolve()
+            cfg.data[part].update(ann_file=str(json_path), img_prefix=str(json_path.with_suffix("")))
+    for part in ("val", "test"):
+        cfg.data.setdefault(part, {})  # mmdet looks for them even when nothing is validated

@@ -78,7 +78,8 @@ def train(model: nn.Module, dataset: Any, mm_config: Any, world: World, digest: 
         keep_from: the first epoch (from 1) whose checkpoint stays; of earlier ones the newest two do.
 
     Raises:
-        ValueError: a checkpoint of another training, or only damaged ones.
+        ValueError: a checkpoint of another training, only damaged ones, or processes that do not see the
+            same folder.
     """
     from mmtrack.apis import train_model
     from mmtrack.utils import get_root_logger
@@ -87,7 +88,7 @@ def train(model: nn.Module, dataset: Any, mm_config: Any, world: World, digest: 
     mend_streams()
     config = copy.deepcopy(mm_config)  # mmcv takes keys out of it
     folder = Path(config.work_dir)
-    newest = read_newest(folder, digest)
+    newest = _newest_for_all(folder, digest, world)
     config.resume_from = None if newest is None else str(newest)
     config.data.persistent_workers = False  # a worker that lives on would not hear of the next epoch
     config.checkpoint_config = None
@@ -162,6 +163,19 @@ def read_newest(folder: Path, digest: str) -> Path | None:
             + "\n  ".join(faults)
         )
     return None
+
+
+def _newest_for_all(folder: Path, digest: str, world: World) -> Path | None:
+    newest = read_newest(folder, digest)
+    if world.size > 1:
+        found: list[Any] = [None] * world.size
+        dist.all_gather_object(found, newest and newest.name)
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"{folder}: expected the same checkpoints for all processes, found {found}; let the machines "
+                "share the folder, or start in an empty one"
+            )
+    return newest
 
 
 def _register_hooks() -> None:

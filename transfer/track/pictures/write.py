@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 GAP = 4  # pixels between the pictures of a sheet
 CAPTION = 14  # pixels above each

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from transfer.detect.writing import write_text
+from transfer.writing import write_text
 
 
 def test_writers_with_equal_process_numbers_may_write_at_once(tmp_path: Path) -> None:
