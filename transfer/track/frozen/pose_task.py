@@ -1,8 +1,9 @@
 """Pose tracking on frozen features: link given poses by what a backbone sees under their skeletons.
 
 UniTrack's protocol (arXiv 2107.02156), as in :mod:`~transfer.track.frozen.mots_task`: a pose is drawn as a
-mask (:mod:`~transfer.track.frozen.skeleton`), its box is that of its joints, and poses of no confirmed
-track share one identity (1000 in the original, which its tracks reach; here one that they do not). Scores are PoseTrack's (:mod:`~transfer.track.scores.pose_scores`).
+mask (:mod:`~transfer.track.frozen.skeleton`) and its box is that of its joints. Poses of no confirmed track
+share one identity, 1000 in the original, which its tracks can reach, and here one that they cannot. Scores
+are PoseTrack's (:mod:`~transfer.track.scores.pose_scores`).
 """
 
 from __future__ import annotations
