@@ -204,6 +204,7 @@ def test_a_variant_decides_what_learns_and_is_named(
 
 
 def test_an_unknown_variant_option_or_batch_is_refused(tmp_path: Path) -> None:
+    from transfer.track.mm.mot_config import fill_run
 
     backbone = make_backbone(tmp_path)
     with pytest.raises(
@@ -214,8 +215,8 @@ def test_an_unknown_variant_option_or_batch_is_refused(tmp_path: Path) -> None:
         resolve(make_config(tmp_path, options={"tracker": {"model": {"neck": 1}}}), backbone, tmp_path)
     with pytest.raises(ValueError, match="options: expected detector, reid, tracker, found head"):
         resolve(make_config(tmp_path, options={"head": {}}), backbone, tmp_path)
+    cfg = resolve(make_config(tmp_path), backbone, tmp_path)["detector"]
     with pytest.raises(ValueError, match=r"the batch of a step is 2 .* cannot be shared by 3 processes"):
-        cfg = resolve(make_config(tmp_path), backbone, tmp_path)["detector"]
         fill_run(cfg, tmp_path, 0, "cpu", 3, 0)
 
 

@@ -1,0 +1,39 @@
+# Tracktor (Bergmann et al., ICCV 2019) on its own detections: mmtrack 0.14's
+# mot/tracktor/tracktor_faster-rcnn_r50_fpn_4e_mot17-private-half.py without the weights that file downloads.
+# Nothing is trained here: detector and re-identification network come from the two files named beside this
+# one in the YAML. BorderTracktorTracker is TracktorTracker without its crash on a box that has no pixel in
+# the image.
+_base_ = ["faster_rcnn_r50_fpn.py", "mot17_half.py", "runtime.py"]
+model = dict(
+    type="Tracktor",
+    reid=dict(
+        type="BaseReID",
+        backbone=dict(type="ResNet", depth=50, num_stages=4, out_indices=(3,), style="pytorch"),
+        neck=dict(type="GlobalAveragePooling", kernel_size=(8, 4), stride=1),
+        head=dict(
+            type="LinearReIDHead",
+            num_fcs=1,
+            in_channels=2048,
+            fc_channels=1024,
+            out_channels=128,
+            num_classes=380,
+            loss=dict(type="CrossEntropyLoss", loss_weight=1.0),
+            loss_pairwise=dict(type="TripletLoss", margin=0.3, loss_weight=1.0),
+            norm_cfg=dict(type="BN1d"),
+            act_cfg=dict(type="ReLU"),
+        ),
+    ),
+    motion=dict(
+        type="CameraMotionCompensation", warp_mode="cv2.MOTION_EUCLIDEAN", num_iters=100, stop_eps=0.00001
+    ),
+    tracker=dict(
+        type="BorderTracktorTracker",
+        obj_score_thr=0.5,
+        regression=dict(obj_score_thr=0.5, nms=dict(type="nms", iou_threshold=0.6), match_iou_thr=0.3),
+        reid=dict(
+            num_samples=10, img_scale=(256, 128), img_norm_cfg=None, match_score_thr=2.0, match_iou_thr=0.2
+        ),
+        momentums=None,
+        num_frames_retain=10,
+    ),
+)
