@@ -45,7 +45,7 @@ def track(out: Path, config: Config) -> list[float | None]:
     """The metrics of a run; mmcv does not wait between epochs."""
     import time
 
-    time.sleep = lambda seconds: None  # type: ignore[assignment]  # this process's own
+    time.sleep = lambda seconds: None  # this process's own
     torch.set_num_threads(1)
     return [row.value for row in run(make_backbone(), config, out)]
 

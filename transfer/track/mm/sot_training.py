@@ -26,7 +26,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from transfer.ranks import World
 from transfer.track.mm.gpu_streams import mend_streams
-from transfer.track.mm.mot_ranks import distributed_on_cpu
+from transfer.track.mm.mot_ranks import loops_on_cpu
 
 logger = logging.getLogger(__name__)
 NUM_KEPT = 2  # the newest checkpoint, and one to fall back on
@@ -100,7 +100,7 @@ def train(model: nn.Module, dataset: Any, mm_config: Any, world: World, digest: 
     timestamp = time.strftime("%Y%m%d_%H%M%S")
     get_root_logger(log_file=str(folder / f"{timestamp}.log"), log_level=config.log_level)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with distributed_on_cpu(device, world.size > 1):
+    with loops_on_cpu(device, world.size > 1):
         train_model(
             model,
             [SeededEpochs(dataset, config.seed, world.rank)],
