@@ -117,6 +117,16 @@ def test_variants_differ_in_the_backbones_training_only(name: str, variant: str,
     assert stays_frozen(MmcvConfig.fromfile(str(CONFIGS / f"{STEM}{name}{variant}.py"))) == frozen
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("siamese_rpn_*.py")), ids=lambda path: path.stem)
+def test_no_address_of_weights_is_left(path: Path, tmp_path: Path) -> None:
+    from mmcv import Config as MmcvConfig
+
+    theirs = flatten(MmcvConfig.fromfile(str(packaged(f"{STEM}lasot.py")))._cfg_dict)
+    assert any("://" in str(value) for value in theirs.values())  # the search finds what it looks for
+    ours = flatten(MmcvConfig.fromfile(str(path))._cfg_dict)
+    assert not [key for key, value in ours.items() if "://" in str(value)]
+
+
 def small(folder: Path, name: str = "lasot", epochs: int = 1, **top: Any) -> Path:
     """The published recipe on small crops, with two pairs a batch and one batch an epoch of a tiny set."""
     recipe = folder / "recipe.py"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,26 @@ def test_the_task_trains_a_frozen_backbone_and_scores(tmp_path: Path) -> None:
     assert [row.metric for row in rows] == ["success", "norm_precision", "precision"]
     assert all(row.value is not None and 0 <= row.value <= 100 and row.n == 1 for row in rows)
     assert (rows[0].dataset, rows[0].split, rows[0].backend) == ("scene", "val", "mmtrack")
+    assert {row.selection for row in rows} == {"last"}
+    [protocol] = config.protocols
+    assert {row.protocol for row in rows} == {protocol}
+    boxes = read_boxes(tmp_path / "out" / "tracks" / protocol / "A.txt")
+    np.testing.assert_allclose(boxes[0], [30, 25, 20, 20])  # the first frame's is given
+    assert boxes.shape == (3, 4)
+    index = json.loads((tmp_path / "out" / "tracks" / "sequences.json").read_text())
+    assert index["kind"] == "boxes"
+    assert [Path(frame).name for frame in index["sequences"][0]["frames"]] == [
+        f"000{i}.png" for i in (1, 2, 3)
+    ]
+    table = (tmp_path / "out" / "per_sequence.csv").read_text().splitlines()
+    assert [line.split(",")[-3:-1] for line in table[1:]] == [["A", row.metric] for row in rows]
+    assert [float(line.split(",")[-1]) for line in table[1:]] == pytest.approx(
+        [row.value for row in rows], abs=1e-3
+    )
+
+
+def read_boxes(path: Path) -> Any:
+    return np.loadtxt(path, delimiter=",", ndmin=2)
 
 
 def test_a_loss_that_explodes_is_named(tmp_path: Path) -> None:

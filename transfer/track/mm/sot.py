@@ -24,15 +24,15 @@ from transfer.selection import SELECTION_NAME, choose
 from transfer.track.mm.backbone import PREFIX, assert_loaded, quiet
 from transfer.track.mm.mot_ranks import synchronise
 from transfer.track.mm.sot_config import SIAMESE, Config, resolve, stays_frozen
-from transfer.track.mm.sot_evaluation import METRICS, evaluate, load_epoch, score_sequences
+from transfer.track.mm.sot_evaluation import METRICS, Evaluation, evaluate, load_epoch, score_sequences
 from transfer.track.mm.sot_guards import register_loss_guard
+from transfer.track.mm.sot_records import write_records
 from transfer.track.mm.sot_sequences import register_dataset, sequence_names
 from transfer.track.mm.sot_training import checkpoints, train, training_digest
 
 __all__ = ["METRICS", "Config", "evaluate", "run", "score_sequences"]
 
 logger = logging.getLogger(__name__)
-Scores = tuple[dict[str, float], dict[str, list[float]]]
 
 
 def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
@@ -42,9 +42,10 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     centre lies within 20 pixels, normalised precision the same within 0.2 of the box's size; all in
     percent, averaged over sequences (Wu et al., TPAMI 2015; Mueller et al., ECCV 2018).
 
-    ``out/mmtrack`` receives mmtrack's log and checkpoints, from which an interrupted run goes on; with
-    ``select: best-test`` ``out/selection.csv`` says how each epoch did. Several processes (torchrun) share
-    a run: each trains on its part of a batch and tracks its part of the sequences.
+    ``out/mmtrack`` receives mmtrack's log and checkpoints, from which an interrupted run goes on;
+    ``out/tracks`` the boxes in the ground truth's format; ``out/per_sequence.csv`` each sequence's metrics.
+    With ``select: best-test`` ``out/selection.csv`` says how each epoch did. Several processes (torchrun)
+    share a run: each trains on its part of a batch and tracks its part of the sequences.
 
     Raises:
         ValueError: sequences that cannot be used, a configuration that does not carry this backbone, or a
@@ -72,20 +73,25 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         assert_loaded(model.backbone, expected, f"{config.mmtrack_config} after training, frozen")
 
     if config.select == "last":
-        results, by_sequence = evaluate(model, test_set, mm_config, world)
+        found = evaluate(model, test_set, mm_config, world)
     else:
-        results, by_sequence = _best_on_test(model, test_set, mm_config, first, out, world)
+        found = _best_on_test(model, test_set, mm_config, first, out, world)
+    [protocol] = config.protocols
+    if world.first:
+        write_records(out, protocol, test_set, found)
     for metric in METRICS:
         yield Measurement(
             dataset=config.dataset,
             split=config.split,
-            protocol=config.protocols[0],
+            protocol=protocol,
             backend="mmtrack",
             metric=metric,
-            value=float(results[metric]),
+            value=float(found.scores[metric]),
             n=len(test_set.data_infos),
             selection=config.select,
-            items=name_items(sequence_names(test_set), by_sequence[metric]) if by_sequence else None,
+            items=name_items(sequence_names(test_set), found.by_sequence[metric])
+            if found.by_sequence
+            else None,
         )
 
 
@@ -144,13 +150,13 @@ def _first_judged(mm_config: Any, config: Config) -> int:
 
 def _best_on_test(
     model: nn.Module, test_set: Any, mm_config: Any, first: int, out: Path, world: World
-) -> Scores:
+) -> Evaluation:
     """The scores of the epoch with the highest success on the test set, mmtrack's ``save_best``."""
     folder = Path(mm_config.work_dir)
     sum_over_ranks(torch.zeros(1), world)  # the first process has written the last checkpoint
     paths = checkpoints(folder)
     epochs = range(first, mm_config.total_epochs + 1)
-    scored: dict[int, Scores] = {}
+    scored: dict[int, Evaluation] = {}
 
     def score(index: int) -> float | None:
         load_epoch(model, paths[epochs[index]])
@@ -159,7 +165,7 @@ def _best_on_test(
         except ValueError as error:
             logger.warning("epoch %d: %s", epochs[index], error)
             return None
-        return scored[index][0]["success"]
+        return scored[index].scores["success"]
 
     points = [{"epoch": epoch} for epoch in epochs]
     path = out / SELECTION_NAME

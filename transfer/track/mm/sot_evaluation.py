@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,16 +21,19 @@ from transfer.track.mm.sot_sequences import sequence_names
 METRICS = ("success", "norm_precision", "precision")
 
 
-def evaluate(
-    model: nn.Module, dataset: Any, mm_config: Any, world: World | None = None
-) -> tuple[dict[str, float], dict[str, list[float]]]:
+@dataclass(frozen=True)
+class Evaluation:
+    """What tracking a set gave."""
+
+    scores: dict[str, float]  # by metric, in percent, three decimals
+    by_sequence: dict[str, list[float]]  # as score_sequences
+    boxes: list[Any]  # as track
+
+
+def evaluate(model: nn.Module, dataset: Any, mm_config: Any, world: World | None = None) -> Evaluation:
     """Track every sequence from its first box and score with mmtrack's own one-pass evaluation.
 
     Several processes share the sequences; each returns the scores of all.
-
-    Returns:
-        ``success``, ``norm_precision`` and ``precision`` in percent, three decimals; and as
-        :func:`score_sequences`.
 
     Raises:
         ValueError: on all processes alike, a predicted box that is not finite; names the sequence and the
@@ -37,7 +41,7 @@ def evaluate(
     """
     boxes = track(model, dataset, mm_config, world or World())
     scores: dict[str, float] = dataset.evaluate({"track_bboxes": boxes}, metric=["track"], logger="silent")
-    return scores, score_sequences(dataset, boxes)
+    return Evaluation(scores, score_sequences(dataset, boxes), boxes)
 
 
 def track(model: nn.Module, dataset: Any, mm_config: Any, world: World) -> list[Any]:
