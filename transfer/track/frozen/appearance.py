@@ -30,6 +30,7 @@ class AppearanceModel:
         layers: which, 3 or 4, as asked for.
         channels: of each layer.
         radius: pixels, of each layer: a feature at ``i`` sees pixels ``8 i - radius`` to ``8 i + radius``.
+        reach: features of :meth:`shallow` that one of :meth:`deep` sees to each side.
         device: where it runs.
     """
 
@@ -44,6 +45,7 @@ class AppearanceModel:
         self.layers = tuple(layers)
         self.channels = channels
         self.radius = {layer: receptive_radius(resnet, layer) for layer in layers}
+        self.reach = (max(self.radius.values()) - receptive_radius(resnet, 2)) // STRIDE
         self.device = device
         self._reverse = backbone.info.pixel_order == "BGR"
         self._mean = torch.tensor(backbone.info.mean(), device=device).view(1, 3, 1, 1)
@@ -68,13 +70,22 @@ class AppearanceModel:
 
         ``layers`` asks for some of the model's; what comes after the deepest of them is not computed.
         """
-        wanted = tuple(layers) or self.layers
+        return self.deep(self.shallow(pixels), layers)
+
+    @torch.no_grad()
+    def shallow(self, pixels: Tensor) -> Tensor:
+        """Prepared pixels -> what layer2 gives, already at stride 8."""
         model = self._resnet
         x = model.maxpool(model.relu(model.bn1(model.conv1(pixels))))  # type: ignore[operator]
-        x = model.layer3(model.layer2(model.layer1(x)))  # type: ignore[operator]
-        features = {3: x}
+        return model.layer2(model.layer1(x))  # type: ignore[operator, no-any-return]
+
+    @torch.no_grad()
+    def deep(self, x: Tensor, layers: Sequence[int] = ()) -> dict[int, Tensor]:
+        """What :meth:`shallow` gave, all of it or a part -> by layer the features at the same places."""
+        wanted = tuple(layers) or self.layers
+        features = {3: self._resnet.layer3(x)}  # type: ignore[operator]
         if 4 in wanted:
-            features[4] = model.layer4(x)  # type: ignore[operator]
+            features[4] = self._resnet.layer4(features[3])  # type: ignore[operator]
         return {layer: features[layer] for layer in wanted}
 
 

@@ -42,6 +42,7 @@ from transfer.track.frozen.results import (
 )
 from transfer.track.frozen.variants import check_links, list_variants, stems
 from transfer.track.frozen.videos import map_videos
+from transfer.track.frozen.windows import features_in_boxes
 from transfer.track.scores.mot_scores import METRICS, import_trackeval, score_boxes
 from transfer.writing import write_text
 
@@ -208,7 +209,7 @@ def box_points(
         ]
         pooled = {
             layer: pool_boxes(features, corners, config.feat_size)
-            for layer, features in model(model.prepare(pixels)).items()
+            for layer, features in features_in_boxes(model, model.prepare(pixels), corners).items()
         }
         for place, index in enumerate(batch):
             yield from (nothing for _ in range(done, index))
