@@ -53,7 +53,7 @@ class Job:
     @property
     def label(self) -> str:
         """How a person names this job."""
-        return f"{self.backbone.info.method} {self.task} ({self.config_path.stem}) seed {self.seed}"
+        return f"{self.backbone.info.method} {self.task} ({short_name(self.config_path)}) seed {self.seed}"
 
 
 def load_suite(path: Path) -> Suite:
@@ -74,12 +74,18 @@ def load_suite(path: Path) -> Suite:
         if not Path(line.config).is_file():
             raise ValueError(f"{path}: {line.config} is not there; paths are relative to the checkout's root")
         check_protocol(line.task, load_config(TASKS[line.task], Path(line.config)), Path(line.config))
-    stems = [Path(line.config).stem for line in suite.tasks]
-    if not stems or len(set(stems)) < len(stems):
+    names = [short_name(Path(line.config)) for line in suite.tasks]
+    if not names or len(set(names)) < len(names):
         raise ValueError(
-            f"{path}: expected tasks whose configuration files have different names, found {stems}"
+            f"{path}: expected tasks whose configuration files have different names, found {names}"
         )
     return suite
+
+
+def short_name(config_path: Path) -> str:
+    """What a configuration is called in run folders: ``configs/track/frozen/sot_mini.yaml`` is frozen-sot_mini."""
+    inside = config_path.parts[2:-1] if config_path.parts[0] == "configs" else ()
+    return "-".join((*inside, config_path.stem))
 
 
 def plan(suite: Suite, backbones: Sequence[Backbone], seeds: Sequence[int], out: Path) -> list[Job]:
@@ -92,7 +98,7 @@ def plan(suite: Suite, backbones: Sequence[Backbone], seeds: Sequence[int], out:
             seed=seed,
             out=out
             / f"{backbone.info.method}-{backbone.sha256[:8]}"
-            / f"{Path(line.config).stem}-seed{seed}",
+            / f"{short_name(Path(line.config))}-seed{seed}",
         )
         for backbone in backbones
         for line in suite.tasks
