@@ -271,6 +271,21 @@ SIAMRPN: dict[str, Protocol] = {
         ("-syncbn", ", SyncBN", ", all of the backbone trained, batch statistics synchronised"),
     )
 }
+MMTRACK_MOT = {  # docs: what each variant trains, transfer/track/mm/mot_config.py
+    f"{base}{ending}": Protocol(f"{label}{name}", source, done)
+    for base, label, source in (
+        ("mini-tracktor", "Tracktor", "configs/track/mot_mini_tracktor.yaml"),
+        ("mini-qdtrack", "QDTrack", "configs/track/mot_mini_qdtrack.yaml"),
+        ("mmtrack-tracktor-mot17-half", "Tracktor", "configs/track/mot_mot17_half_tracktor.yaml"),
+        ("mmtrack-deepsort-mot17-half", "DeepSORT", "configs/track/mot_mot17_half_deepsort.yaml"),
+        ("mmtrack-qdtrack-mot17-half", "QDTrack", "configs/track/mot_mot17_half_qdtrack.yaml"),
+    )
+    for ending, name, done in (
+        ("", "", ""),
+        ("-unfrozen", ", unfrozen", "all of the detector's backbone trained"),
+        ("-syncbn", ", SyncBN", "all of the detector's backbone trained, batch statistics synchronised"),
+    )
+}
 OTHERS: dict[str, Protocol] = {
     "siamrpn-frozen-mini": Protocol("SiamRPN++, frozen", "configs/track/sot_mini.yaml"),
     "siamrpn-frozen-coco-otb": Protocol("SiamRPN++, frozen", "configs/track/sot_otb.yaml"),
@@ -278,6 +293,7 @@ OTHERS: dict[str, Protocol] = {
     "mini": Protocol("DeepSORT, Faster R-CNN", "configs/track/mot_mini.yaml"),
     "pets09-half": Protocol("DeepSORT, half of a video", "configs/track/mot_pets09.yaml"),
     "mot17-first-frames": Protocol("DeepSORT, first frames", "configs/track/mot_mot17.yaml"),
+    **MMTRACK_MOT,
     # tracking
     **FROZEN,
     "unitrack-system-xcorr": Protocol("UniTrack, XCorr", UNITRACK_SYSTEM),
