@@ -83,7 +83,7 @@ def load_suite(path: Path) -> Suite:
 
 
 def short_name(config_path: Path) -> str:
-    """What a configuration is called in run folders: ``configs/track/frozen/sot_mini.yaml`` is frozen-sot_mini."""
+    """Its name in run folders: ``configs/track/frozen/sot_mini.yaml`` is frozen-sot_mini."""
     inside = config_path.parts[2:-1] if config_path.parts[0] == "configs" else ()
     return "-".join((*inside, config_path.stem))
 
