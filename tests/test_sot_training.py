@@ -207,3 +207,18 @@ def test_the_published_batch_is_shared_whatever_the_number_of_processes(tmp_path
         found = resolve(config, info, tmp_path / "b.pth", tmp_path, World(0, size))
         assert found.data.samples_per_gpu * size == 224
     assert math.isclose(found.optimizer.lr, 0.005)
+
+
+def test_mmcv_asks_torch_for_a_stream_in_todays_way() -> None:
+    from mmcv.parallel import _functions
+    from torch.nn.parallel import _functions as torchs
+
+    from transfer.track.mm.gpu_streams import mend_streams
+
+    with pytest.raises(AttributeError, match="'int' object has no attribute 'type'"):
+        torchs._get_stream(0)  # what mmcv would do with a batch for the first GPU
+    for _ in range(2):
+        mend_streams()
+        stream = _functions._get_stream(0)
+        assert (stream is not None) == torch.cuda.is_available()
+        assert _functions._get_stream(torch.device("cpu")) is None
