@@ -216,7 +216,7 @@ def test_mmcv_asks_torch_for_a_stream_in_todays_way() -> None:
     from transfer.track.mm.gpu_streams import mend_streams
 
     with pytest.raises(AttributeError, match="'int' object has no attribute 'type'"):
-        torchs._get_stream(0)  # what mmcv would do with a batch for the first GPU
+        torchs._get_stream(0)  # type: ignore[arg-type]  # what mmcv would do with a batch for the first GPU
     for _ in range(2):
         mend_streams()
         stream = _functions._get_stream(0)
