@@ -144,7 +144,8 @@ class Propagation:
         ``least`` ``(M, 1)`` is what a position needs to be among the ``topk``; most are bounded below it.
         """
         slack = SLACK * queries.norm(dim=1, keepdim=True) * self.bounded.norm(dim=1).max()
-        return (self._bound(queries) @ self.bounded.t() >= least - slack).any(dim=0).nonzero()[:, 0]
+        bounds = self._bound(queries) @ self.bounded.t()
+        return torch.nonzero((bounds >= least - slack).any(dim=0))[:, 0]
 
     def _predict(self, queries: Tensor, tile: Tile) -> Tensor:
         """Labels ``(M, L)`` of the M positions of a tile."""
@@ -173,9 +174,10 @@ class Propagation:
 
 
 def find_basis(rows: Tensor) -> Tensor:
-    """Orthonormal columns ``(C, D)`` that hold most of rows ``(N, C)``; which ones decides the speed alone."""
+    """Orthonormal columns ``(C, D)`` that hold most of rows ``(N, C)``; which decides the speed alone."""
     sample = rows[:: max(1, len(rows) // SAMPLED)]
-    return torch.linalg.svd(sample, full_matrices=False).Vh[:DIMENSIONS].t().contiguous()
+    directions: Tensor = torch.linalg.svd(sample, full_matrices=False).Vh
+    return directions[:DIMENSIONS].t().contiguous()
 
 
 @lru_cache(maxsize=8)
