@@ -66,4 +66,5 @@ TASKS: dict[str, Task] = {
     ),
     "sot": Task("transfer.track.mm.sot", ("success", "norm_precision", "precision"), "mmtrack"),
     "mot": Task("transfer.track.mm.mot", ("mota", "idf1", "hota", "id_switches"), "mmtrack"),
+    "vis": Task("transfer.track.mm.vis", ("mask_ap", "mask_ap50", "mask_ap75"), "mmtrack"),
 }

@@ -21,7 +21,10 @@ from transfer.report.rows import Row
 
 SUFFIX = ".items.csv"
 HITS = {"top1": "images", "top5": "images"}  # metric -> what the items are; 1 where right, else 0
-MEANS = {"success": "sequences", "norm_precision": "sequences", "precision": "sequences"}
+MEANS = {
+    **dict.fromkeys(("success", "norm_precision", "precision"), "sequences"),
+    **dict.fromkeys(("j_mean", "f_mean", "j_and_f"), "objects"),
+}
 ITEM_NOUNS = HITS | MEANS
 IDENTITY = (
     *("method", "backbone_sha256", "branch", "task", "dataset", "split", "protocol", "backend", "metric"),

@@ -46,7 +46,7 @@ PLANS: dict[str, Plan] = {
         "Five video tasks with a frozen backbone", ("vos", "mots", "pose"), (TABLE_4,), ("UniTrack ",)
     ),
     "sot": Plan("Single-object tracking", ("sot",)),
-    "mot": Plan("Multi-object tracking", ("mot",)),
+    "mot": Plan("Multi-object tracking", ("mot", "vis")),
     "transfer": Plan(
         "Transfer to other image sets", ("finetune",), (TABLE_8_LINEAR, TABLE_8_FINE_TUNED, TABLE_9)
     ),

@@ -325,7 +325,8 @@ PROTOCOLS: dict[str, Protocol] = {
     **UNKNOWN,
 }
 DEVIATION = "@"  # parts a protocol from what was done otherwise
-DEVIATING = {**DETECT, **FROZEN, **SIAMRPN}  # whose ids may say so
+OUR_SIAMRPN = {name: OTHERS[name] for name in ("siamrpn-frozen-mini", "siamrpn-frozen-coco-otb")}
+DEVIATING = {**DETECT, **FROZEN, **SIAMRPN, **OUR_SIAMRPN}  # whose ids may say so
 
 
 def find_protocol(protocol: str) -> Protocol | None:

@@ -67,7 +67,20 @@ METRICS: dict[str, Metric] = {
 # "finetune": all weights on all labels of another dataset), then what is said about pre-training itself
 # ("objective": the loss; "pretrain": its cost).
 TASKS = (
-    *("linear", "knn", "fewshot", "semisup", "finetune", "detect", "sot", "vos", "mot", "mots", "pose"),
+    *(
+        "linear",
+        "knn",
+        "fewshot",
+        "semisup",
+        "finetune",
+        "detect",
+        "sot",
+        "vos",
+        "mot",
+        "mots",
+        "pose",
+        "vis",
+    ),
     *("objective", "pretrain"),
 )
 REQUIRED = ("method", "task", "dataset", "protocol", "source")  # a number without these is not a fact

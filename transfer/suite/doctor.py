@@ -21,6 +21,7 @@ from transfer import __version__
 
 BASE = ("torch", "torchvision", "numpy", "safetensors", "omegaconf")
 CLASSIFY = (*BASE, "pillow")
+MMTRACK = (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack")
 
 # Distributions a task needs, by their names on a package index; "a|b": either of the two will do.
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -31,11 +32,14 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "finetune": CLASSIFY,
     "fewshot": (*CLASSIFY, "scipy"),
     "detect": (*BASE, "pycocotools", "hotcoco", "detectron2|sal-detectron2", "fvcore", "iopath"),
-    "sot": (*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
-    "mot": (
-        *(*BASE, "opencv-python-headless|opencv-python", "mmcv-full", "mmdet", "mmcls", "mmtrack"),
-        "trackeval",
-    ),
+    "frozen-sot": CLASSIFY,
+    "frozen-vos": (*CLASSIFY, "trackeval", "pycocotools"),
+    "frozen-mot": (*CLASSIFY, "scipy", "trackeval"),
+    "frozen-mots": (*CLASSIFY, "scipy", "trackeval", "pycocotools"),
+    "frozen-pose": (*CLASSIFY, "scipy", "motmetrics"),
+    "sot": MMTRACK,
+    "mot": (*MMTRACK, "trackeval"),
+    "vis": (*MMTRACK, "pycocotools"),
     "mini": ("numpy", "pillow", "scikit-image", "scikit-learn"),  # building the bundled set
     "report": ("pandas", "pandera", "matplotlib", "jinja2"),
 }
@@ -58,8 +62,11 @@ PROBES: dict[str, str] = {
 DATA: dict[str, str] = {  # folder below the bundled set -> tasks that read it
     "classify": "pretrain, knn, linear, semisup, finetune, fewshot",
     "detect": "detect",
-    "sot": "sot",
-    "mot": "mot",
+    "sot": "sot, frozen-sot",
+    "davis": "frozen-vos",
+    "mot": "mot, frozen-mot",
+    "mots": "frozen-mots",
+    "posetrack": "frozen-pose",
 }
 
 REAL_DATA: dict[str, tuple[str, str]] = {  # below MEC_TRANSFER_DATA -> tasks that read it, how to get it

@@ -19,6 +19,7 @@ TASKS = {
     "mot": "multi-object tracking",
     "mots": "multi-object tracking and segmentation",
     "pose": "pose tracking",
+    "vis": "video instance segmentation",
     "objective": "objective",
     "pretrain": "cost of pre-training",
 }

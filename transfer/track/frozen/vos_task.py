@@ -26,6 +26,7 @@ from torch import Tensor
 from transfer.backbone.contract import Backbone
 from transfer.data.davis import MaskSequence, read_davis, read_mask, write_mask
 from transfer.ranks import choose_device
+from transfer.report.items import name_items
 from transfer.report.rows import FAILED, Measurement
 from transfer.track.frozen.appearance import AppearanceModel, build_appearance
 from transfer.track.frozen.frames import in_batches, read_ahead
@@ -249,6 +250,7 @@ def _measure(protocol: str, by_name: Mapping[str, Scores | str], config: Config)
     scores = {name: scores for name, scores in by_name.items() if not isinstance(scores, str)}
     objects = name_objects(scores)
     means = None if failures else average(objects.values())
+    of_objects = [average([score]) for score in objects.values()]
     for metric in METRICS:
         yield Measurement(
             config.dataset,
@@ -259,4 +261,5 @@ def _measure(protocol: str, by_name: Mapping[str, Scores | str], config: Config)
             means[metric] if means is not None else None,
             len(objects) if means is not None else None,
             status=f"{FAILED}{failures[0]}" if failures else "ok",
+            items=name_items(list(objects), [scored[metric] for scored in of_objects]) if means else None,
         )
