@@ -39,11 +39,11 @@ def test_a_complete_environment_stops_no_task() -> None:
     assert [task for task in NEEDS if what_stops(task, every_package())] == []
 
 
-def test_without_mmtrack_only_tracking_stops() -> None:
+def test_without_mmtrack_only_its_trackers_stop() -> None:
     packages = every_package()
     packages["mmtrack"] = Package("mmtrack", "", "not installed")
     stopped = {task: stop for task in NEEDS if (stop := what_stops(task, packages))}
-    assert set(stopped) == {"sot", "mot"}
+    assert set(stopped) == {"sot", "mot", "vis"}
     assert stopped["sot"].startswith("mmtrack not installed. Next: bash tools/setup.sh")
 
 
@@ -95,7 +95,7 @@ def test_without_any_package_every_task_says_what_it_lacks(bare: Path, tmp_path:
     assert set(lines) == set(NEEDS)
     assert "mmtrack not installed" in lines["mot"]
     assert "mmtrack" not in lines["knn"]
-    assert "data/mini/mot (mot)" in done.stdout
+    assert "data/mini/mot (mot, frozen-mot)" in done.stdout
     assert "absent; next: python -m transfer.data.mini data/mini" in done.stdout
 
 
