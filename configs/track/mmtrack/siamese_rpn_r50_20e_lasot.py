@@ -1,10 +1,10 @@
 # SiamRPN++ (Li et al., CVPR 2019, arXiv 1812.11703) with a ResNet-50 for LaSOT as mmtrack 0.14 publishes it.
 # Protocol: siamrpn-lasot. Source: mmtrack, configs/sot/siamese_rpn/siamese_rpn_r50_20e_lasot.py; every key is
 # compared with that file by tests/test_sot_published.py, which lists what differs:
-#   - the backbone's weights: mmtrack's address of a supervised ResNet-50 is gone, the task fills in the backbone
-#     under test; mmtrack's published numbers are of those other weights, so none of them is comparable
-#   - pixels are normalised as the backbone was trained (mmtrack feeds 0..255 BGR, as its weights want it)
-#   - LaSOT is read from its own folders (no list of frame ranges), and there is no separate `val`
+#   - the backbone's weights: mmtrack's address of a supervised ResNet-50 is gone, the task fills in the
+# backbone     under test; mmtrack's published numbers are of those other weights, so none of them is
+# comparable   - pixels are normalised as the backbone was trained (mmtrack feeds 0..255 BGR, as its weights
+# want it)   - LaSOT is read from its own folders (no list of frame ranges), and there is no separate `val`
 #   - which epoch is reported is the YAML file's `select`: mmtrack tests epochs 10 to 20 on the test set and
 #     keeps the best (`best-test`); `last` is the default here
 #   - the batch of 8 GPUs x 28 pairs is `pairs_per_batch`, whatever the number of processes

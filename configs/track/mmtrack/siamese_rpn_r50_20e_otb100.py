@@ -1,7 +1,7 @@
 # SiamRPN++ with a ResNet-50 for OTB100 as mmtrack 0.14 publishes it. Protocol: siamrpn-otb. Source: mmtrack,
-# configs/sot/siamese_rpn/siamese_rpn_r50_20e_otb100.py. As siamese_rpn_r50_20e_lasot.py, which says what differs
-# from mmtrack's files, with other penalties in the test, a fifth of the pairs in grey and OTB as the test set.
-# Command, hardware and measured number: configs/track/sot_otb100.yaml.
+# configs/sot/siamese_rpn/siamese_rpn_r50_20e_otb100.py. As siamese_rpn_r50_20e_lasot.py, which says what
+# differs from mmtrack's files, with other penalties in the test, a fifth of the pairs in grey and OTB as the
+# test set. Command, hardware and measured number: configs/track/sot_otb100.yaml.
 _base_ = "siamese_rpn_r50_20e_lasot.py"
 crop_size = 511
 exemplar_size = 127

@@ -1,5 +1,5 @@
-# siamese_rpn_r50_20e_otb100.py with a backbone that trains in every layer from the first epoch, its batch norms
-# with the statistics of the whole batch, as self-supervised backbones are fine-tuned in detection.
+# siamese_rpn_r50_20e_otb100.py with a backbone that trains in every layer from the first epoch, its batch
+# norms with the statistics of the whole batch, as self-supervised backbones are fine-tuned in detection.
 # Protocol: siamrpn-otb-syncbn, this project's own. The backbone's learning rate stays a tenth.
 _base_ = "siamese_rpn_r50_20e_otb100.py"
 model = dict(
