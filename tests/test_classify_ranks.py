@@ -218,9 +218,9 @@ def test_several_processes_for_a_task_that_takes_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    config = ROOT / "configs/track/mot_mini.yaml"
+    config = ROOT / "configs/track/frozen/mot_mini.yaml"
     argv = [
-        "mot",
+        "frozen-mot",
         str(config),
         "--backbone",
         str(folder / "backbone.safetensors"),
@@ -228,5 +228,5 @@ def test_several_processes_for_a_task_that_takes_one(
         str(folder / "mot"),
     ]
     assert main(argv) == 2
-    assert "task mot runs in one process, but torchrun started 2" in capsys.readouterr().err
+    assert "task frozen-mot runs in one process, but torchrun started 2" in capsys.readouterr().err
     assert not (folder / "mot").exists()

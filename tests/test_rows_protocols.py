@@ -21,7 +21,7 @@ from transfer.report.tables import build_tables
 ROOT = Path(__file__).resolve().parent.parent
 OWN_SETTINGS = re.compile(
     r"knn-(cifar10-)?k\d+|linear-(cached-)?(sgd|lars)|unitrack(-motion-layer\d)?|static-box|no-appearance"
-    r"|first-frame-copy|.+-(tracktor|deepsort|qdtrack)(-mot17-half)?-(unfrozen|syncbn)"
+    r"|first-frame-copy|.+-(tracktor|deepsort|qdtrack|masktrack-rcnn)(-mot17-half)?-(unfrozen|syncbn)"
 )  # what a task's settings can make of it
 
 

@@ -73,6 +73,36 @@ def test_a_detector_keeps_its_last_weights_until_another_run(tmp_path: Path) -> 
     assert fill_and(lambda: remove_checkpoints(tmp_path, "detect")) == others | records
 
 
+MOT_OWN = ("detector/iter_40.pth", "detector/latest.pth", "tracker/epoch_1.pth", "reid/.epoch_2.pth.17")
+MOT_RECORDS = (
+    *("detector.pth", "reid.py", "tracker/key.txt", "tracker/train.log", "tracker/train.log.json"),
+    *("backbone.pth", "results.json", "tracks/scores.json", "tracks/track/A.txt", "data/train.json"),
+)
+MOT_OTHERS = ("my.pth", "detector/mine.pth", "backbone.safetensors", "data/notes.json", "linear.pt")
+
+
+@pytest.mark.parametrize("task", ["mot", "vis"])
+def test_a_tracker_keeps_its_last_weights_until_another_run(task: str, tmp_path: Path) -> None:
+    def fill_and(act: Callable[[], None]) -> set[str]:
+        for name in (*MOT_OWN, *MOT_RECORDS, *MOT_OTHERS):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            if path.name == "latest.pth":
+                path.symlink_to("iter_40.pth")  # as mmcv does
+            else:
+                path.write_text("x")
+        act()
+        return {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
+
+    others, records = set(MOT_OTHERS), set(MOT_RECORDS)
+    assert fill_and(lambda: prepare_folder(tmp_path, task, "a key")) == others | {"resume.txt"}
+    everything = {*MOT_OWN, *records, *others, "resume.txt"}
+    assert fill_and(lambda: prepare_folder(tmp_path, task, "a key")) == everything
+    assert fill_and(lambda: prepare_folder(tmp_path, task, "another key")) == others | {"resume.txt"}
+    assert fill_and(lambda: remove_checkpoints(tmp_path, task)) == others | records
+
+
 TASKS = {
     "sweep": ("linear", "protocol: linear-cached-sgd\naugment: false\noptimiser: sgd\nlrs: [0.1, 0.5]\n"
               "epochs: 1\nholdout: 0.2\n", {"holdout.txt", "selection.csv", "predictions.npz"}),

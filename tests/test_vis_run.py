@@ -13,6 +13,8 @@ from mot_scene import FRAMEWORK_WARNINGS
 from PIL import Image
 from test_mot_run import make_backbone
 
+from transfer.evaluate import check_protocol, load_config
+from transfer.tasks import TASKS
 from transfer.track.mm.vis import METRICS, Config, Videos, evaluate, run, to_frames
 
 pytestmark = [
@@ -130,3 +132,17 @@ def test_a_set_without_annotations_or_with_a_short_track_is_named(tmp_path: Path
         to_frames(path, tmp_path / "out.json")
     with pytest.raises(FileNotFoundError, match="no such YouTube-VIS annotations"):
         to_frames(tmp_path / "nowhere.json", tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("variant", ["mmtrack", "unfrozen", "syncbn"])
+def test_the_configuration_and_its_variants_are_accepted(
+    variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEC_TRANSFER_DATA", "elsewhere")
+    path = Path("configs/track/vis_youtube.yaml")
+    config = load_config(TASKS["vis"], path, [f"variant={variant}"])
+    check_protocol("vis", config, path)
+    ending = "" if variant == "mmtrack" else f"-{variant}"
+    assert config.protocols == (f"mmtrack-masktrack-rcnn{ending}",)
+    with pytest.raises(ValueError, match="protocol 'mmtrack-masktrack-rcnn-other' is unknown"):
+        check_protocol("vis", load_config(TASKS["vis"], path, ["variant=other"]), path)

@@ -21,13 +21,18 @@ KEY_NAME = "key.txt"  # written last: what the rows beside it are the result of
 STAMP_NAME = "resume.txt"  # what the checkpoints beside it are of
 SEARCH = "search/lr-*/"  # run folders of a detector's learning rates, inside its own
 PREDICTIONS = ("coco_instances_results.json", "per_image.csv", "per_class.csv", "set.json")
+STAGES = ("detector", "reid", "tracker")  # of mmtrack's multi-object trackers
 # By package of the task: what only an interrupted run needs, and what a finished one leaves.
 CHECKPOINTS = {
     "classify": ("linear.pt", "point-*.pt", "final.pt"),
     "detect": tuple(
         f"{place}{name}" for place in ("", SEARCH) for name in ("model_[0-9]*.pth", "last_checkpoint")
     ),
-    "track": ("mmtrack/epoch_*.pth",),
+    "track": (
+        "mmtrack/epoch_*.pth",
+        # latest.pth is a link, which glob does not find once its file is gone
+        *(f"{stage}/{name}.pth" for stage in STAGES for name in ("latest", "epoch_*", "iter_*")),
+    ),
 }
 RECORDS = {
     "classify": ("selection.csv", "predictions*.npz", "labels.txt", "holdout.txt", "draws.csv"),
@@ -43,7 +48,13 @@ RECORDS = {
     ),
     "track": (
         *("selection.csv", "mmtrack/*.log", "mmtrack/*.log.json", "mmtrack/config.py"),
-        *("per_sequence.csv", "tracks/sequences.json", "tracks/*/*.txt"),
+        *("per_sequence.csv", "tracks/sequences.json", "tracks/*/*.txt", "tracks/scores.json"),
+        *("backbone.pth", "results.json", "data/train.json", "data/test.json"),
+        *(
+            f"{stage}{name}"
+            for stage in STAGES
+            for name in (".pth", ".py", "/key.txt", "/*.log", "/*.log.json")
+        ),
     ),
 }
 GRACE_S = 30.0  # for the first process to report what made all of them fail

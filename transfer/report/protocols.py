@@ -279,6 +279,7 @@ MMTRACK_MOT = {  # docs: what each variant trains, transfer/track/mm/mot_config.
         ("mmtrack-tracktor-mot17-half", "Tracktor", "configs/track/mot_mot17_half_tracktor.yaml"),
         ("mmtrack-deepsort-mot17-half", "DeepSORT", "configs/track/mot_mot17_half_deepsort.yaml"),
         ("mmtrack-qdtrack-mot17-half", "QDTrack", "configs/track/mot_mot17_half_qdtrack.yaml"),
+        ("mmtrack-masktrack-rcnn", "MaskTrack R-CNN", "configs/track/vis_youtube.yaml"),
     )
     for ending, name, done in (
         ("", "", ""),

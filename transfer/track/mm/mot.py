@@ -87,7 +87,8 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
 
     Yields:
         ``mota``, ``idf1``, ``hota`` in percent and ``id_switches``, over all test sequences together;
-        ``n`` is the number of test frames.
+        ``n`` is the number of test frames. Of several processes (torchrun), which share batches and test
+        videos, the first one yields.
 
     Raises:
         FileNotFoundError: a sequence, frame or configuration that is not there.
@@ -115,14 +116,11 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         for stage, cfg in cfgs.items()
         if stage != TRACKER or not config.detector
     }
-    scores: dict[str, float] = {}
-    num_frames = 0
-    if world.first:
-        model = assemble(cfgs[TRACKER], backbone, parts, config.tracker)
-        dataset, results = track(model, cfgs[TRACKER])
-        scores, num_frames = evaluate(dataset, results, out / "tracks"), len(dataset)
-    wait(world)
-    for metric in METRICS if world.first else ():
+    dataset, results = track(assemble(cfgs[TRACKER], backbone, parts, config.tracker), cfgs[TRACKER], world)
+    if not world.first:
+        return  # nothing is left to share: whoever writes need not be waited for
+    scores = evaluate(dataset, results, out / "tracks")
+    for metric in METRICS:
         yield Measurement(
             config.dataset,
             config.split,
@@ -130,7 +128,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
             "mmtrack",
             metric,
             scores[metric],
-            num_frames,
+            len(dataset),
             selection=config.select,
         )
 

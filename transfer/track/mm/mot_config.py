@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from transfer.backbone.architecture import ARCHS
 from transfer.backbone.contract import BackboneInfo
 from transfer.findings import Weights, concerns, refuse, sort_out
@@ -111,9 +113,10 @@ def fill_run(cfg: Any, work_dir: Path, seed: int, device: str, processes: int, n
             f"the batch of a step is {batch} (samples_per_gpu x gpus) and cannot be shared by {processes} "
             "processes; start a number that divides it"
         )
+    gpu = torch.cuda.current_device() if device == "cuda" else 0
     cfg.data.samples_per_gpu = batch // processes
     cfg.data.workers_per_gpu = num_workers
-    cfg.update(work_dir=str(work_dir), seed=seed, device=device, gpu_ids=[0])  # one process's
+    cfg.update(work_dir=str(work_dir), seed=seed, device=device, gpu_ids=[gpu])
     cfg.checkpoint_config = {"interval": 1, "max_keep_ckpts": 1, **(cfg.get("checkpoint_config") or {})}
     cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), {"type": "FiniteLoss"}]
     if "runner" in cfg:

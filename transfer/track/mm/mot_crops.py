@@ -7,6 +7,7 @@ at least eight times.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -32,9 +33,11 @@ class People:
 
 def cut_prepared(data_dir: Path, world: World) -> People:
     """Cut people out of ``data_dir/train``, into a folder named by what is cut."""
-    digest = hashlib.sha256((data_dir / "train.json").read_bytes()).hexdigest()
+    listing = (data_dir / "train.json").read_bytes()
+    digest = hashlib.sha256(listing).hexdigest()
     folder = data_dir / f"people-{digest[:16]}"
-    sequence_dirs = [path.parent for path in sorted((data_dir / "train").glob("*/seqinfo.ini"))]
+    videos = json.loads(listing)["videos"]  # beside their folders may be those of older runs
+    sequence_dirs = [data_dir / "train" / name for name in sorted(str(video["name"]) for video in videos)]
     if world.first:
         cut_people(sequence_dirs, folder)
     wait(world)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch.distributed as dist
 from torch import nn
+from torch.utils.data import Subset
 
 from transfer.backbone.contract import Backbone
 from transfer.backbone.targets import write_mmcv
 from transfer.ranks import World, choose_device
 from transfer.track.mm import mot_config
+from transfer.track.mm.gpu_streams import mend_streams
 from transfer.track.mm.mot_crops import LIST_NAME, People
 from transfer.track.mm.mot_ranks import wait
 from transfer.track.mm.mot_stages import DETECTOR, REID, TRACKER
@@ -62,8 +66,11 @@ def resolve(
     return cfgs
 
 
-def track(model: nn.Module, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
+def track(model: nn.Module, cfg: Any, world: World = ALONE) -> tuple[Any, dict[str, list[Any]]]:
     """Run the tracker over the test frames with mmtrack's own loop.
+
+    Several processes share the videos; each returns the results of all. mmtrack's loop for several writes
+    them to CUDA tensors, which not every machine has.
 
     Returns:
         mmtrack's dataset, and its results: ``track_bboxes``, for each frame and class an array
@@ -73,10 +80,32 @@ def track(model: nn.Module, cfg: Any) -> tuple[Any, dict[str, list[Any]]]:
     from mmdet.utils import build_dp
     from mmtrack.apis import single_gpu_test
 
+    mend_streams()
     dataset = build_dataset(cfg.data.test)
-    workers = cfg.data.workers_per_gpu
-    loader = build_dataloader(dataset, samples_per_gpu=1, workers_per_gpu=workers, dist=False, shuffle=False)
-    return dataset, single_gpu_test(build_dp(model, cfg.device, device_ids=cfg.gpu_ids), loader)
+    frames = share_videos([info["frame_id"] for info in dataset.data_infos], world)
+    own: dict[str, list[Any]] = {}
+    if frames:
+        workers = cfg.data.workers_per_gpu
+        loader = build_dataloader(Subset(dataset, frames), 1, workers, dist=False, shuffle=False)
+        own = single_gpu_test(build_dp(model, cfg.device, device_ids=cfg.gpu_ids), loader)
+    if world.size == 1:
+        return dataset, dict(own)
+    parts: list[Any] = [None] * world.size
+    dist.all_gather_object(parts, dict(own))
+    names = dict.fromkeys(name for part in parts for name in part)
+    return dataset, {name: [entry for part in parts for entry in part.get(name, [])] for name in names}
+
+
+def share_videos(frame_ids: list[int], world: World) -> list[int]:
+    """Indices of the frames of this process's videos; the processes' parts in turn are all frames in order.
+
+    Args:
+        frame_ids: of all frames, video after video, each from 0.
+        world: this process.
+    """
+    starts = [index for index, frame in enumerate(frame_ids) if frame == 0]
+    videos = np.split(np.arange(len(frame_ids)), starts[1:])
+    return [int(index) for video in videos[world.share(len(videos))] for index in video]
 
 
 def _fill_sets(cfg: Any, stage: str, data_dir: Path, people: People | None) -> None:

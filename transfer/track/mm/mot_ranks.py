@@ -43,6 +43,7 @@ def loops_on_cpu(device: str, several: bool) -> Iterator[None]:
         yield
         return
     import mmdet.apis.train
+    import mmdet.datasets.samplers.infinite_sampler as infinite
     import mmtrack.apis.train
     from mmcv.parallel import MMDistributedDataParallel
     from mmcv.parallel.scatter_gather import scatter_kwargs
@@ -61,7 +62,9 @@ def loops_on_cpu(device: str, several: bool) -> Iterator[None]:
         (IterBasedRunner, "resume", lambda self, path: resume(self, path, True, "cpu"))
     ]
     if several:
+        sync = infinite.sync_random_seed
         patch += [
+            (infinite, "sync_random_seed", lambda seed=None: sync(seed, "cpu")),
             (mmdet.apis.train, "build_ddp", lambda model, device, **settings: OnCpu(model, **settings)),
             (mmtrack.apis.train, "MMDistributedDataParallel", OnCpu),
             (torch.cuda, "current_device", lambda: -1),

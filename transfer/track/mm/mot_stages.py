@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transfer.backbone.contract import Backbone
 from transfer.ranks import World
 from transfer.track.mm.backbone import quiet
+from transfer.track.mm.gpu_streams import mend_streams
 from transfer.track.mm.mot_proof import prove
 from transfer.track.mm.mot_ranks import loops_on_cpu, synchronise, wait
 from transfer.track.mm.sot_guards import register_loss_guard
@@ -142,6 +143,7 @@ def _train(model: nn.Module, cfg: Any, stage: str, world: World) -> None:
     from mmtrack.apis import train_model
 
     register_loss_guard()
+    mend_streams()
     dataset = build_dataset(cfg.data.train)
     model.CLASSES = dataset.CLASSES
     synchronise(model, cfg.device, world)

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from transfer.backbone.contract import Backbone
-from transfer.ranks import World, choose_device
+from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 from transfer.track.mm.mot import import_frameworks
 
@@ -62,7 +62,8 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
 
     Yields:
         ``mask_ap`` over IoU .50 to .95, ``mask_ap50``, ``mask_ap75`` in percent; ``n`` is the number of
-        test videos.
+        test videos. Of several processes (torchrun), which share batches and test videos, the first one
+        yields.
 
     Raises:
         FileNotFoundError: a set or a configuration that is not there.
@@ -73,26 +74,35 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     from transfer.backbone.targets import write_mmcv
     from transfer.track.mm import mot_config
     from transfer.track.mm.mot_model import track
+    from transfer.track.mm.mot_ranks import wait
     from transfer.track.mm.mot_stages import TRACKER, assemble, train
 
+    world = join(choose_device(config.device))
     cfg = mot_config.read_recipe(config.tracker, config.options)
     weights_path = out / "backbone.pth"
     out.mkdir(parents=True, exist_ok=True)
-    write_mmcv(backbone, weights_path)
+    parts = {"train": config.train, "test": config.test}
+    if world.first:
+        write_mmcv(backbone, weights_path)
+        for part, videos in parts.items():
+            to_frames(Path(videos.annotations), out / "data" / f"{part}.json")
+    wait(world)
     mot_config.fill_backbone(cfg, backbone.info, weights_path, config.variant)
     mot_config.fill_pixels(cfg, backbone.info, config.image_scale)
-    for part, videos in (("train", config.train), ("test", config.test)):
+    for part, videos in parts.items():
         json_path = out / "data" / f"{part}.json"
-        to_frames(Path(videos.annotations), json_path)
         cfg.data[part].update(
             ann_file=str(json_path.resolve()), img_prefix=str(Path(videos.images).resolve())
         )
     device = choose_device(config.device).type
-    mot_config.fill_run(cfg, out / TRACKER, config.seed, device, 1, config.num_workers)
+    mot_config.fill_run(cfg, out / TRACKER, config.seed, device, world.size, config.num_workers)
     mot_config.check({config.tracker: cfg}, backbone.info, weights_path, config.variant, config.allow)
-    cfg.dump(str(out / f"{TRACKER}.py"))
-    state = train(cfg, TRACKER, backbone, out, World())
-    dataset, results = track(assemble(cfg, backbone, {TRACKER: state}, config.tracker), cfg)
+    if world.first:
+        cfg.dump(str(out / f"{TRACKER}.py"))
+    state = train(cfg, TRACKER, backbone, out, world)
+    dataset, results = track(assemble(cfg, backbone, {TRACKER: state}, config.tracker), cfg, world)
+    if not world.first:
+        return  # nothing is left to share: whoever writes need not be waited for
     scores = evaluate(dataset, results, out)
     for metric, value in scores.items():
         yield Measurement(
