@@ -28,8 +28,10 @@ IDS = {"data": {"train": {"triplet_sampler": {"num_ids": 2, "ins_per_id": 2}}, "
 
 def on_ranks(world: Any, backbone: Backbone, config: Any, out: Path) -> tuple[list[Any], str]:
     """A run's metrics, or its error; mmcv does not wait between epochs."""
+    import os
     import time
 
+    os.environ["LOCAL_RANK"] = str(world.rank)  # torchrun's, which mmdet asks for
     time.sleep = lambda seconds: None  # this process's own
     task = vis if isinstance(config, vis.Config) else mot
     try:

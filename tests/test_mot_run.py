@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ def resolve(config: Config, backbone: Backbone, out: Path) -> dict[str, Any]:
     prepare(config.train, config.video, out / "data" / "train")
     people = cut_prepared(out / "data", World()) if config.reid else None
     return fill(config, backbone, out, people)
+
+
+def test_the_settings_of_a_run_are_written_as_mmcv_reads_them(tmp_path: Path) -> None:
+    from mmcv import Config as MMConfig
+
+    cfgs = resolve(make_config(tmp_path), make_backbone(tmp_path), tmp_path)
+    for stage, cfg in cfgs.items():
+        found = MMConfig.fromfile(str(tmp_path / f"{stage}.json"))
+        assert found._cfg_dict == json.loads(json.dumps(cfg._cfg_dict.to_dict()))  # tuples become lists
 
 
 @pytest.mark.parametrize("tracker", ["deepsort", "tracktor", "qdtrack"])

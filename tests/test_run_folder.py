@@ -75,7 +75,7 @@ def test_a_detector_keeps_its_last_weights_until_another_run(tmp_path: Path) -> 
 
 MOT_OWN = ("detector/iter_40.pth", "detector/latest.pth", "tracker/epoch_1.pth", "reid/.epoch_2.pth.17")
 MOT_RECORDS = (
-    *("detector.pth", "reid.py", "tracker/key.txt", "tracker/train.log", "tracker/train.log.json"),
+    *("detector.pth", "reid.json", "tracker/key.txt", "tracker/train.log", "tracker/train.log.json"),
     *("backbone.pth", "results.json", "tracks/scores.json", "tracks/track/A.txt", "data/train.json"),
 )
 MOT_OTHERS = ("my.pth", "detector/mine.pth", "backbone.safetensors", "data/notes.json", "linear.pt")

@@ -53,7 +53,7 @@ RECORDS = {
         *(
             f"{stage}{name}"
             for stage in STAGES
-            for name in (".pth", ".py", "/key.txt", "/*.log", "/*.log.json")
+            for name in (".pth", ".json", "/key.txt", "/*.log", "/*.log.json")
         ),
     ),
 }

@@ -6,6 +6,7 @@ tracker's own, which tests and, where the tracker is trained as one (QDTrack, Ma
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def read_recipe(path: str, options: dict[str, Any]) -> Any:
         _child(node, last, path, dotted)
         node[int(last) if isinstance(node, list) else last] = value
     return cfg
+
+
+def to_json(cfg: Any) -> str:
+    """The configuration as text that mmcv reads; its own, in Python, is laid out for seconds."""
+    return json.dumps(cfg._cfg_dict.to_dict(), indent=1) + "\n"
 
 
 def fill_backbone(cfg: Any, info: BackboneInfo, weights_path: Path, variant: str) -> None:

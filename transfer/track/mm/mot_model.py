@@ -18,6 +18,7 @@ from transfer.track.mm.gpu_streams import mend_streams
 from transfer.track.mm.mot_crops import LIST_NAME, People
 from transfer.track.mm.mot_ranks import wait
 from transfer.track.mm.mot_stages import DETECTOR, REID, TRACKER
+from transfer.writing import write_text
 
 if TYPE_CHECKING:
     from transfer.track.mm.mot import Config
@@ -28,7 +29,7 @@ ALONE = World()
 def resolve(
     config: Config, backbone: Backbone, out: Path, people: People | None = None, world: World = ALONE
 ) -> dict[str, Any]:
-    """The mmcv configuration of each stage, the tracker's last, also written to ``out/STAGE.py``.
+    """The mmcv configuration of each stage, the tracker's last, also written to ``out/STAGE.json``.
 
     The prepared sets are ``out/data/train(.json)`` and ``out/data/test(.json)``; ``people`` are those that a
     re-identification network learns from.
@@ -62,7 +63,7 @@ def resolve(
     by_path = {recipes[stage]: cfg for stage, cfg in cfgs.items()}
     mot_config.check(by_path, backbone.info, weights_path, config.variant, config.allow)
     for stage, cfg in cfgs.items() if world.first else ():
-        cfg.dump(str(out / f"{stage}.py"))
+        write_text(out / f"{stage}.json", mot_config.to_json(cfg))
     return cfgs
 
 

@@ -22,6 +22,7 @@ from transfer.backbone.contract import Backbone
 from transfer.ranks import World
 from transfer.track.mm.backbone import quiet
 from transfer.track.mm.gpu_streams import mend_streams
+from transfer.track.mm.mot_config import to_json
 from transfer.track.mm.mot_proof import prove
 from transfer.track.mm.mot_ranks import loops_on_cpu, synchronise, wait
 from transfer.track.mm.sot_guards import register_loss_guard
@@ -117,7 +118,7 @@ def stage_key(cfg: Any, backbone: Backbone) -> str:
     from transfer import provenance
 
     code = provenance.code_sha256("backbone", "data", "track")
-    text = cfg.pretty_text.replace(str(Path(cfg.work_dir).parent), "")
+    text = to_json(cfg).replace(str(Path(cfg.work_dir).parent), "")
     data = Path(cfg.data.train.ann_file)
     parts = [backbone.sha256, code, text, hashlib.sha256(data.read_bytes()).hexdigest()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -21,6 +21,7 @@ from transfer.backbone.contract import Backbone
 from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 from transfer.track.mm.mot import import_frameworks
+from transfer.writing import write_text
 
 METRICS = {"mask_ap": "mAP", "mask_ap50": "mAP_50", "mask_ap75": "mAP_75"}
 
@@ -98,7 +99,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     mot_config.fill_run(cfg, out / TRACKER, config.seed, device, world.size, config.num_workers)
     mot_config.check({config.tracker: cfg}, backbone.info, weights_path, config.variant, config.allow)
     if world.first:
-        cfg.dump(str(out / f"{TRACKER}.py"))
+        write_text(out / f"{TRACKER}.json", mot_config.to_json(cfg))
     state = train(cfg, TRACKER, backbone, out, world)
     dataset, results = track(assemble(cfg, backbone, {TRACKER: state}, config.tracker), cfg, world)
     if not world.first:
