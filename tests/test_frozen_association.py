@@ -119,6 +119,21 @@ def test_a_track_that_starts_late_is_reported_from_its_second_frame() -> None:
     assert ids(tracker, see(100, RED), see(303, GREEN)) == {0: 1, 1: 2}
 
 
+def test_tracks_of_masks_and_poses_count_from_their_first_frame_on() -> None:
+    tracker = Tracker(Thresholds(confirmed_at_once=True))
+    assert ids(tracker) == {}
+    assert ids(tracker, see(100, RED)) == {0: 1}
+    assert ids(tracker, see(100, RED), see(300, GREEN)) == {0: 1, 1: 2}
+    # Appearance finds it again far away, where an unconfirmed one has overlap alone.
+    assert ids(tracker, see(100, RED), see(400, GREEN)) == {0: 1, 1: 2}
+
+
+def test_what_was_lost_until_now_is_marked_for_one_frame() -> None:
+    tracker = Tracker(Thresholds())
+    seen = [tracker.update(frame) for frame in ([see(100, RED)], [], [see(100, RED)], [see(100, RED)])]
+    assert [[track.came_back for track in frame] for frame in seen] == [[False], [], [True], [False]]
+
+
 def test_an_unconfirmed_track_without_a_partner_ends() -> None:
     tracker = Tracker(Thresholds())
     ids(tracker, see(100, RED))

@@ -99,6 +99,22 @@ def test_appearance_follows_what_overlap_confuses(tmp_path: Path) -> None:
     assert found["no-appearance", "idf1"] == pytest.approx(50)
 
 
+@pytest.mark.parametrize("threshold", [0.7, 0.0])
+def test_a_mask_that_is_there_once_is_a_track(threshold: float, tmp_path: Path) -> None:
+    """A box would have to be found again first, as closely as ``confirm_iou_thres`` says."""
+    root = write_mots(tmp_path / "set")
+    path = root / "TINY-05" / "det" / "det.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(
+        "".join(line for line in lines if line.split()[:2] not in (["1", "2"], ["2", "2"], ["4", "2"]))
+    )
+    config = make_config(root, layers=[3], motion=[False], confirm_iou_thres=threshold)
+    list(run(make_backbone(), config, tmp_path / "out"))
+    for protocol in config.protocols:
+        found = read_mots(tmp_path / "out" / "tracks" / protocol / "TINY-05.txt")
+        assert [(line.frame, line.track_id) for line in found] == [(1, 1), (2, 1), (3, 1), (3, 2), (4, 1)]
+
+
 def test_how_many_frames_and_videos_at_once_changes_nothing(tmp_path: Path) -> None:
     root = write_mots(tmp_path / "set", names=("TINY-05", "TINY-09"), num_frames=5)
     texts = []
@@ -129,7 +145,7 @@ def test_links_are_those_of_a_plain_loop_over_whole_maps(tmp_path: Path) -> None
                 module.stride = (1, 1)
     mean, std = (torch.tensor(part).view(3, 1, 1) for part in (backbone.info.mean(), backbone.info.std()))
     for layer in (3, 4):
-        tracker, expected = Tracker(Thresholds(motion=False), 30.0), []
+        tracker, expected = Tracker(Thresholds(motion=False, confirmed_at_once=True), 30.0), []
         for frame in range(1, 5):
             with Image.open(root / "TINY-05" / "img1" / f"{frame:06d}.png") as image:
                 x = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

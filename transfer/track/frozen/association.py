@@ -7,7 +7,8 @@ poses alike. In each frame:
    (:mod:`~transfer.track.frozen.similarity`), with motion cues where asked for, and assigned;
 2. confirmed tracks that are left, by overlap of the Kalman filter's prediction with the observations left;
 3. unconfirmed tracks (one frame old), by overlap; without a partner they end;
-4. the rest of the observations start tracks, confirmed only in a video's first frame;
+4. the rest of the observations start tracks: boxes confirmed ones only in a video's first frame, masks and
+   poses in every frame;
 5. lost tracks end when they are too old, and of two tracks in one place the younger one ends.
 
 Where this differs from the papers it follows the code that published numbers are from.
@@ -55,6 +56,7 @@ class Thresholds:
     motion_gated: bool = True  # whether a pair that motion finds unlikely is forbidden
     only_position: bool = False  # motion by the centre alone
     appearance: bool = True  # False: step 1 assigns nothing
+    confirmed_at_once: bool = False  # whether a track counts from its first frame on, as masks' and poses' do
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Tracked:
     track_id: int
     index: int  # of the observations given to :meth:`Tracker.update`
     box: Float  # (4,) as the Kalman filter has it after that observation; the observation's without
+    came_back: bool = False  # it was lost until this frame
 
 
 @dataclass(eq=False)
@@ -77,6 +80,7 @@ class _Track:
     last_frame: int
     confirmed: bool
     lost: bool = False
+    came_back: bool = False
 
 
 class Tracker:
@@ -132,7 +136,7 @@ class Tracker:
         held += self._start(sure, observations)
         self._settle(held, newly_lost, unconfirmed)
         return [
-            Tracked(track.track_id, track.index, self._box(track))
+            Tracked(track.track_id, track.index, self._box(track), track.came_back)
             for track in self.tracked
             if track.confirmed
         ]
@@ -189,13 +193,15 @@ class Tracker:
                 track.mean, track.covariance = mean, covariance
         for track, index in chosen:
             track.observation, track.index = observations[index], index
+            track.came_back = track.lost
             track.last_frame, track.confirmed, track.lost = self.frame, True, False
         return [track for track, _ in chosen]
 
     def _start(self, indices: Sequence[int], observations: Sequence[Observation]) -> list[_Track]:
         if not indices:
             return []
-        confirmed = self.frame == 1 or not self.thresholds.use_kalman
+        limits = self.thresholds
+        confirmed = self.frame == 1 or limits.confirmed_at_once or not limits.use_kalman
         boxes = np.stack([observations[index].box for index in indices])
         started = []
         for index, mean, covariance in zip(

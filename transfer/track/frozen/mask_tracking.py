@@ -51,6 +51,7 @@ class Links:
     """What one variant found in one video: for each frame (track id, index) pairs, or why it failed."""
 
     frames: list[list[tuple[int, int]]] = field(default_factory=list)
+    came_back: list[set[int]] = field(default_factory=list)  # for each frame the tracks lost until then
     failure: str = ""
 
 
@@ -115,6 +116,7 @@ def link_masks(
                 ]
                 tracked = trackers[variant.protocol].update(observations)
                 links.frames.append([(track.track_id, given.indices[track.index]) for track in tracked])
+                links.came_back.append({track.track_id for track in tracked if track.came_back})
             index += 1
     return found
 

@@ -60,7 +60,7 @@ class Config:
     duplicate_mask_iou: float = 0.7  # given masks whose boxes overlap more are one
     first_stage_thres: float = 0.7
     iou_thres: float = 0.5
-    confirm_iou_thres: float = 0.7
+    confirm_iou_thres: float = 0.7  # of no effect, as in the original: tracks of masks count at once
     dup_iou_thres: float = 0.15
     conf_thres: float = 0.5
     track_buffer: int = 30
@@ -89,7 +89,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         Path(config.root), config.sequences, Path(config.detections) if config.detections else None
     )
     model = build_appearance(backbone, config.layers, choose_device(config.device))
-    variants = list_variants(config, areas)
+    variants = list_variants(config, areas, confirmed_at_once=True)
     follow = partial(_follow, model=model, variants=variants, config=config, out=out)
     found: list[dict[str, Links]] = map_videos(follow, sequences, config.videos_at_once)
     write_index(

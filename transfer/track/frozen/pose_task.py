@@ -1,9 +1,11 @@
 """Pose tracking on frozen features: link given poses by what a backbone sees under their skeletons.
 
 UniTrack's protocol (arXiv 2107.02156), as in :mod:`~transfer.track.frozen.mots_task`: a pose is drawn as a
-mask (:mod:`~transfer.track.frozen.skeleton`) and its box is that of its joints. Poses of no confirmed track
-share one identity, 1000 in the original, which its tracks can reach, and here one that they cannot. Scores
-are PoseTrack's (:mod:`~transfer.track.scores.pose_scores`).
+mask (:mod:`~transfer.track.frozen.skeleton`) and its box is that of its joints. Poses without a track share
+one identity, 1000 in the original, which its tracks can reach, and here one that they cannot. Among them is
+that in which a lost track comes back: the original finds the poses of a track again by their joints, and
+leaves such a track its old ones for that frame. Published numbers contain it. Scores are PoseTrack's
+(:mod:`~transfer.track.scores.pose_scores`).
 """
 
 from __future__ import annotations
@@ -70,7 +72,7 @@ class Config:
     feat_size: list[int] = field(default_factory=lambda: [4, 10])  # random points of an empty mask
     first_stage_thres: float = 0.7
     iou_thres: float = 0.5
-    confirm_iou_thres: float = 0.6
+    confirm_iou_thres: float = 0.6  # of no effect, as in the original: tracks of poses count at once
     dup_iou_thres: float = 0.2
     conf_thres: float = 0.5
     track_buffer: int = 30
@@ -102,7 +104,7 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
     sequences = read_posetrack(root, config.split, config.sequences)
     given = _read_given(sequences, root, config)
     model = build_appearance(backbone, config.layers, choose_device(config.device))
-    variants = list_variants(config, areas, config.only_position)
+    variants = list_variants(config, areas, config.only_position, confirmed_at_once=True)
     follow = partial(_follow, given=given, model=model, variants=variants, config=config)
     found: list[dict[str, Links]] = map_videos(follow, sequences, config.videos_at_once)
     write_index(
@@ -181,8 +183,8 @@ def _follow(
 def _tracked_frames(sequence: PoseSequence, given: GivenPoses, links: Links) -> list[PoseFrame]:
     """The given poses with the identities that a variant gave them."""
     frames = []
-    for frame, pairs in zip(sequence.frames, links.frames, strict=True):
-        identities = {index: identity for identity, index in pairs}
+    for frame, pairs, came_back in zip(sequence.frames, links.frames, links.came_back, strict=True):
+        identities = {index: identity for identity, index in pairs if identity not in came_back}
         people = tuple(
             replace(person, track_id=identities.get(index, UNTRACKED))
             for index, person in enumerate(given.get(frame.path, ()))

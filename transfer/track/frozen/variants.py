@@ -50,7 +50,10 @@ def stems(config: LinkConfig) -> tuple[str, ...]:
 
 
 def list_variants(
-    config: LinkConfig, max_areas: Mapping[int, int], only_position: bool = False
+    config: LinkConfig,
+    max_areas: Mapping[int, int],
+    only_position: bool = False,
+    confirmed_at_once: bool = False,
 ) -> list[Variant]:
     """The variants of a configuration.
 
@@ -58,6 +61,7 @@ def list_variants(
         config: as read.
         max_areas: cells of the feature grid that a mask may have, by layer.
         only_position: motion is judged by the boxes' centres alone.
+        confirmed_at_once: a track counts from its first frame on.
     """
     common = Thresholds(
         first_stage=config.first_stage_thres,
@@ -71,6 +75,7 @@ def list_variants(
         motion_lambda=config.motion_lambda,
         motion_gated=config.motion_gated,
         only_position=only_position,
+        confirmed_at_once=confirmed_at_once,
     )
     chosen: list[tuple[int | None, Thresholds]] = [
         (layer, replace(common, motion=motion)) for motion in config.motion for layer in config.layers
