@@ -29,6 +29,7 @@ OURS = {
     "img_norm_cfg.to_rgb": "more",
     "custom_hooks": "more",
     "data.test.layout": "more",
+    "data.test.benchmark": "more",
     "data.test.type": "other",
     "data.test.ann_file": "other",
     "data.test.img_prefix": "other",

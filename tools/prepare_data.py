@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Get and verify data: imagenet-lists, imagenet, cifar10, many-shot, coco, voc; see --help."""
+"""Get and verify data: imagenet-lists, imagenet, cifar10, many-shot, coco, voc, tracking sets; see --help."""
 
 import sys
 from pathlib import Path

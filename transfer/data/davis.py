@@ -160,11 +160,10 @@ def _read_list(root: Path, split: str) -> list[str]:
 def _read_sequence(name: str, images_dir: Path, masks_dir: Path, faults: VideoFaults) -> MaskSequence:
     frames = list_frames(images_dir, name, faults)
     size = check_sizes(name, tuple(frames.values()), faults)
-    found = (
-        {int(path.stem): path for path in sorted(masks_dir.glob("*.png")) if path.stem.isdigit()}
-        if masks_dir.is_dir()
-        else {}
-    )
+    found: dict[int, Path] = {}
+    for path in sorted(masks_dir.glob("*.png")) if masks_dir.is_dir() else ():
+        if path.stem.isdecimal() and found.setdefault(int(path.stem), path) != path:
+            faults.add(name, f"masks {found[int(path.stem)].name} and {path.name} have the same number")
     lost = [path.name for number, path in found.items() if number not in frames]
     faults.add_cases(name, "masks are of frames that are not there", lost)
     masks = tuple(found.get(number) for number in frames)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer.data.video_faults import Size, VideoFaults, named
+from transfer.data.video_faults import Size, VideoFaults, named, read_lines
 
 NO_BOXES: NDArray[np.float64] = np.empty((0, 5))
 
@@ -93,7 +93,7 @@ def _mot_rows(path: Path, place: object, faults: VideoFaults) -> list[Row]:
     rows: list[Row] = []
     bad: list[str] = []
     widths: set[int] = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path, place, faults), start=1):
         if not line.strip():
             continue
         cells = _numbers(line)
@@ -117,10 +117,10 @@ def _jde_rows(folder: Path, size: Size, place: object, faults: VideoFaults) -> l
     rows: list[Row] = []
     bad: list[str] = []
     for path in sorted(folder.glob("*.txt")):
-        if not path.stem.isdigit():
+        if not path.stem.isdecimal():
             faults.add(place, f"{path}: expected a file named by the number of its frame")
             continue
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(read_lines(path, place, faults), start=1):
             cells = _numbers(line) if line.strip() else []
             if cells is None or len(cells) not in (0, 5):
                 bad.append(f"{path.name}:{number} ({line.strip()[:50]!r})")

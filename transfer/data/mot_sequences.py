@@ -8,6 +8,7 @@ file ``<Sequence>.txt`` (or a folder ``<Sequence>`` with a file a frame) of a de
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,6 +160,9 @@ def _read_truth(sequence: _Sequence, faults: VideoFaults) -> list[Box]:
         or min(box.width, box.height) <= 0
     ]
     faults.add_cases(sequence.name, "boxes of gt.txt are not finite, or have no size", bad)
+    ids = Counter((box.frame, box.identity) for box in boxes)
+    twice = [f"frame {frame} id {identity}" for (frame, identity), count in ids.items() if count > 1]
+    faults.add_cases(sequence.name, "boxes of gt.txt have the frame and id of another", twice)
     lost = sorted({box.frame for box in boxes if not 1 <= box.frame <= sequence.info.num_frames})
     faults.add_cases(
         sequence.name, f"frames of gt.txt do not exist (there are {sequence.info.num_frames})", lost

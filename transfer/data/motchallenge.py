@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -70,7 +71,7 @@ def read_sequence(sequence_dir: Path) -> SequenceInfo:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a field is missing or not a number.
+        ValueError: a field is missing, not a number or not above 0, or a name that is none of a folder.
     """
     path = sequence_dir / "seqinfo.ini"
     if not path.is_file():
@@ -79,7 +80,7 @@ def read_sequence(sequence_dir: Path) -> SequenceInfo:
     try:
         parser.read_string(path.read_text(encoding="utf-8"))
         section = parser["Sequence"]
-        return SequenceInfo(
+        info = SequenceInfo(
             name=section["name"],
             path=sequence_dir,
             image_dir=section["imDir"],
@@ -89,8 +90,13 @@ def read_sequence(sequence_dir: Path) -> SequenceInfo:
             height=int(section["imHeight"]),
             frame_rate=float(section["frameRate"]),
         )
+        if min(info.num_frames, info.width, info.height) < 1 or not 0 < info.frame_rate < math.inf:
+            raise ValueError("seqLength, imWidth, imHeight and frameRate: expected numbers above 0")
+        if Path(info.name).name != info.name:  # cut_sequence replaces a folder of this name
+            raise ValueError(f"name: expected the name of a folder, found {info.name!r}")
     except (configparser.Error, KeyError, ValueError) as error:
         raise ValueError(f"{path}: not a MOTChallenge seqinfo.ini ({error})") from error
+    return info
 
 
 def read_boxes(path: Path) -> list[Box]:
@@ -98,12 +104,16 @@ def read_boxes(path: Path) -> list[Box]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a line with too few or wrong cells; the message gives file and line.
+        ValueError: a line with too few or wrong cells; the message gives file and line. Boxes may be NaN.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such ground truth file")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error})") from error
     boxes = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         cells = line.split(",")
@@ -112,6 +122,10 @@ def read_boxes(path: Path) -> list[Box]:
             legacy = len(values) == 10
             if len(values) < 9:
                 raise ValueError(f"expected at least 9 cells, found {len(values)}")
+            if not all(value.is_integer() for value in (*values[:2], *([] if legacy else values[7:8]))):
+                raise ValueError(f"expected whole frame, id and class, found {line.strip()[:50]!r}")
+            if math.isnan(values[6]) or not math.isfinite(values[8]):
+                raise ValueError(f"expected numbers as flag and visibility, found {line.strip()[:50]!r}")
         except ValueError as error:
             raise ValueError(f"{path}:{number}: {error}") from error
         left, top, width, height = values[2:6]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transfer.data.run_lengths import decode_mask, read_runs
-from transfer.data.video_faults import Size, VideoFaults, named
+from transfer.data.video_faults import Size, VideoFaults, named, read_lines
 
 PEDESTRIAN = 2
 IGNORED = 10  # class of regions that are not scored
@@ -80,7 +80,7 @@ def collect_mots(
     lines: list[MaskLine] = []
     bad: list[str] = []
     for part in sorted(path.glob("*.txt")) if path.is_dir() else [path]:
-        for number, text in enumerate(part.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, text in enumerate(read_lines(part, place, faults), start=1):
             if not text.strip():
                 continue
             try:
@@ -89,7 +89,7 @@ def collect_mots(
                 if runs != line.height * line.width:
                     raise ValueError(f"{runs} pixels in a mask of {line.width}x{line.height}")
                 lines.append(line)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:  # of int(inf)
                 bad.append(f"{part.name}:{number} ({error})")
     faults.add_cases(place, f"lines of {path.name} are no mask of a frame", bad)
     if num_frames is not None:

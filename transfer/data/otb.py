@@ -18,7 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from transfer.data.video_faults import Size, VideoFaults, check_sizes, choose_names, list_frames
+from transfer.data.video_faults import (
+    Size,
+    VideoFaults,
+    check_sizes,
+    choose_names,
+    list_frames,
+    read_lines,
+)
 
 BOXES_NAME = "groundtruth_rect.txt"
 # Frames of the benchmark where they are not all of a folder (Wu et al., TPAMI 2015): numbers of images,
@@ -77,12 +84,12 @@ def read_lasot(root: Path, names: Sequence[str] = ()) -> list[BoxSequence]:
     Raises:
         FileNotFoundError, ValueError: as :func:`read_otb`, or flags that are not one 0 or 1 a frame.
     """
-    truths = {
-        path.parent.name: path
-        for pattern in ("*/groundtruth.txt", "*/*/groundtruth.txt")
-        for path in (root.glob(pattern) if root.is_dir() else ())
-    }
     faults = VideoFaults()
+    truths: dict[str, Path] = {}
+    for pattern in ("*/groundtruth.txt", "*/*/groundtruth.txt"):
+        for path in sorted(root.glob(pattern)) if root.is_dir() else ():
+            if truths.setdefault(path.parent.name, path) != path:
+                faults.add(path.parent.name, f"is there twice: {truths[path.parent.name]} and {path}")
     sequences = [
         _read_lasot_sequence(name, truths[name], faults)
         for name in choose_names(root, sorted(truths, key=_by_number), names)
@@ -99,7 +106,7 @@ def read_box_lines(path: Path, place: object, faults: VideoFaults) -> NDArray[np
     boxes: list[list[float]] = []
     empty: list[int] = []
     bad: list[str] = []
-    for number, line in enumerate(_read_lines(path), start=1):
+    for number, line in enumerate(_read_lines(path, place, faults), start=1):
         box = _numbers(line)
         if not line.strip():
             empty.append(number)
@@ -114,6 +121,15 @@ def read_box_lines(path: Path, place: object, faults: VideoFaults) -> NDArray[np
     faults.add_cases(place, f"lines of {path.name} are empty", empty)
     faults.add_cases(place, f"lines of {path.name} are not four finite numbers x,y,width,height", bad)
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
+def take_range(name: str, boxes: NDArray[np.float64], start: int = 1) -> NDArray[np.float64]:
+    """The boxes of the benchmark's frames; ``start`` is the number of the first image in the folder."""
+    if name not in RANGES:
+        return boxes
+    first, last = RANGES[name]
+    before = first - start if len(boxes) > last - first + 1 else 0
+    return boxes[before : before + last - first + 1]
 
 
 def _otb_truths(root: Path) -> dict[str, Path]:
@@ -140,8 +156,7 @@ def _read_otb_sequence(name: str, truth: Path, faults: VideoFaults) -> BoxSequen
     boxes = read_box_lines(truth, name, faults)
     if name in RANGES and frames:
         first, last = RANGES[name]
-        before = first - next(iter(frames)) if len(boxes) > last - first + 1 else 0
-        boxes = boxes[before : before + last - first + 1]
+        boxes = take_range(name, boxes, next(iter(frames)))
         faults.add_cases(
             name,
             "frames of the benchmark are missing",
@@ -159,7 +174,7 @@ def _read_lasot_sequence(name: str, truth: Path, faults: VideoFaults) -> BoxSequ
         if not path.is_file():
             faults.add(name, f"{path} is missing; expected a 0 or 1 for each frame")
             continue
-        flags = re.split(r"[,\s]+", path.read_text(encoding="utf-8").strip(", \n\r\t"))
+        flags = re.split(r"[,\s]+", "\n".join(read_lines(path, name, faults)).strip(", \n\r\t"))
         if len(flags) != len(boxes) or not set(flags) <= {"0", "1"}:
             faults.add(name, f"{flags_name}: expected {len(boxes)} flags, 0 or 1, found {len(flags)} cells")
             continue
@@ -178,8 +193,11 @@ def _make(
     return BoxSequence(name, frames, boxes, size, truth)
 
 
-def _read_lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").rstrip().splitlines()
+def _read_lines(path: Path, place: object, faults: VideoFaults) -> list[str]:
+    lines = read_lines(path, place, faults)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _numbers(line: str) -> list[float] | None:

@@ -11,6 +11,7 @@ a frame with ``annorect``, whose ``annopoints`` number the joints as :data:`JOIN
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -146,10 +147,15 @@ def collect_poses(
         content = json.loads(path.read_text(encoding="utf-8"))
         kind = _frames_of_annolist if "annolist" in content else _frames_of_coco
         frames = kind(content, root, place, faults, tracks)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         faults.add(place, f"{path}: not the JSON of PoseTrack ({reason})")
         return ()
+    if not frames:
+        faults.add(place, f"{path}: expected frames, found none")
+    images = Counter(frame.path for frame in frames)
+    again = [image.name for image, count in images.items() if count > 1]
+    faults.add_cases(place, f"frames of {path.name} are listed twice", again)
     bad = [
         f"{frame.path.name} id {person.track_id}"
         for frame in frames
@@ -157,6 +163,14 @@ def collect_poses(
         if np.isinf(person.points).any() or not np.isfinite(person.score)
     ]
     faults.add_cases(place, f"people of {path.name} have points that are not finite", bad)
+    bad = [
+        f"{frame.path.name} id {person.track_id}"
+        for frame in frames
+        for person in frame.people
+        for box in (person.box, person.head)
+        if np.isinf(box).any() or (box[2:] < 0).any()
+    ]
+    faults.add_cases(place, f"people of {path.name} have boxes that are not finite, or of negative size", bad)
     if tracks:
         twice = []
         for frame in frames:
@@ -261,7 +275,10 @@ def _visible(point: Mapping[str, Any]) -> float:
 
 
 def _box(cells: Sequence[float] | None) -> NDArray[np.float64]:
-    return np.full(4, np.nan) if not cells else np.array(cells, dtype=np.float64).reshape(4)
+    if not cells:
+        return np.full(4, np.nan)
+    box = np.array(cells, dtype=np.float64).reshape(4)
+    return np.where(np.isnan(box), np.inf, box)  # NaN says that there is none
 
 
 def _regions(entry: Mapping[str, Any]) -> tuple[NDArray[np.float64], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import lzma
 import os
 import shutil
 import tarfile
@@ -178,15 +179,17 @@ def _members(place: Path) -> Iterator[Iterator[tuple[PurePosixPath, Open | Path]
     try:
         if place.is_dir():
             yield _of_folder(place)
-        elif place.suffix == ".zip":
+        elif place.suffix.lower() == ".zip":
             with zipfile.ZipFile(place) as archive:
                 yield _of_zip(place, archive)
         else:
             with tarfile.open(place) as archive_tar:
                 yield _of_tar(place, archive_tar)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{place}: a damaged archive ({reason}); get it again") from error
+    except RuntimeError as error:  # zipfile's, of a password or a compression that it does not know
+        raise ValueError(f"{place}: cannot be unpacked ({error}); unpack it and give the folder") from error
 
 
 def _of_folder(place: Path) -> Iterator[tuple[PurePosixPath, Path]]:

@@ -16,8 +16,7 @@ def check_given_boxes(folder: Path, detections_dir: Path, names: Sequence[str] =
     Raises:
         ValueError: all faults together, as ``read_mot_sequences`` finds them.
     """
-    names = [name for name in names if (folder / "train" / name).is_dir()]
-    sequences = read_mot_sequences(folder / "train", names, detections_dir)
+    sequences = read_mot_sequences(folder / "train", _of_training(folder, names), detections_dir)
     count = sum(len(sequence.detections) for sequence in sequences)
     return f"{detections_dir}: {count} boxes of {len(sequences)} sequences, all of frames that exist"
 
@@ -28,8 +27,7 @@ def check_given_masks(folder: Path, detections_dir: Path, names: Sequence[str] =
     Raises:
         ValueError: all faults together, as ``read_mots_sequences`` finds them.
     """
-    names = [name for name in names if (folder / "train" / name).is_dir()]
-    sequences = read_mots_sequences(folder / "train", names, detections_dir)
+    sequences = read_mots_sequences(folder / "train", _of_training(folder, names), detections_dir)
     count = sum(len(sequence.detections) for sequence in sequences)
     return f"{detections_dir}: {count} masks of {len(sequences)} sequences, all of frames that exist"
 
@@ -52,3 +50,11 @@ def check_given_poses(folder: Path, detections_dir: Path, names: Sequence[str] =
         count += sum(len(people) for people in given.values())
     faults.raise_found(detections_dir)
     return f"{detections_dir}: {count} poses of {len(sequences)} sequences, all of frames that exist"
+
+
+def _of_training(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of the training set; no names mean all of it, so names of the test set alone are refused."""
+    chosen = [name for name in names if (folder / "train" / name).is_dir()]
+    if names and not chosen:
+        raise ValueError(f"{folder / 'train'}: has none of {', '.join(names)}; only it has a ground truth")
+    return chosen

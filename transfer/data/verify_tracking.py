@@ -17,7 +17,7 @@ from transfer.data.tracking_names import (
     OTB100,
     POSETRACK18_VIDEOS,
 )
-from transfer.data.video_faults import VideoFaults
+from transfer.data.video_faults import VideoFaults, named
 
 Frames = Mapping[str, int]  # of each sequence
 
@@ -75,6 +75,9 @@ def verify_mot(
     unknown = set(names) - {*train, *test}
     if unknown:
         raise ValueError(f"{folder}: no sequence {', '.join(sorted(unknown))}; it has {', '.join(train)}")
+    asked_of_test = [name for name in names if name in test]
+    if asked_of_test and not (folder / "test").is_dir():
+        raise FileNotFoundError(f"{folder / 'test'}: no such folder, but {named(asked_of_test)} is of it")
     found: dict[str, int] = {}
     chosen = [name for name in names or train if name in train]
     if chosen and masks:
@@ -102,11 +105,16 @@ def verify_posetrack(
     folder: Path, names: Sequence[str] = (), expected: Frames = POSETRACK18_VIDEOS
 ) -> Iterator[str]:
     """PoseTrack 2018: its validation set, and its training set where that is there."""
+    there = {
+        split: {path.stem for path in (folder / "annotations" / split).glob("*.json")} for split in expected
+    }
     for split, count in expected.items():
-        if split != "val" and not (folder / "annotations" / split).is_dir():
+        if split != "val" and not there[split]:
             continue
-        there = {path.stem for path in (folder / "annotations" / split).glob("*.json")}
-        chosen = [name for name in names if name in there or split == "val"]
+        elsewhere = {name for other, names_there in there.items() if other != split for name in names_there}
+        chosen = [
+            name for name in names if name in there[split] or (split == "val" and name not in elsewhere)
+        ]
         if names and not chosen:
             continue
         sequences = read_posetrack(folder, split, chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -115,7 +116,7 @@ def list_frames(folder: Path, place: object, faults: VideoFaults) -> dict[int, P
         for path in sorted(folder.iterdir()):
             if path.suffix.lower() not in FRAME_SUFFIXES or path.name.startswith("."):
                 continue
-            if not path.stem.isdigit():
+            if not path.stem.isdecimal():
                 faults.add(place, f"{path.name}: expected a frame named by its number")
             elif int(path.stem) in frames:
                 faults.add(place, f"{path.name} and {frames[int(path.stem)].name} have the same number")
@@ -125,10 +126,22 @@ def list_frames(folder: Path, place: object, faults: VideoFaults) -> dict[int, P
         faults.add(place, f"expected frames {folder}/<number>.jpg or .png, found none")
         return {}
     ordered = dict(sorted(frames.items()))
-    first, last = next(iter(ordered)), next(reversed(ordered))
-    gaps = [number for number in range(first, last + 1) if number not in ordered]
-    faults.add_cases(place, "frames are missing from the numbering", gaps)
+    numbers = list(ordered)
+    gaps = [(before + 1, after - 1) for before, after in itertools.pairwise(numbers) if after > before + 1]
+    if gaps:  # counted, not listed: a stray 20240101.jpg would make millions
+        missing = numbers[-1] - numbers[0] + 1 - len(numbers)
+        spans = (str(first) if first == last else f"{first} to {last}" for first, last in gaps)
+        faults.add(place, f"{missing} frames are missing from the numbering: {named(spans)}")
     return ordered
+
+
+def read_lines(path: Path, place: object, faults: VideoFaults) -> list[str]:
+    """The lines of a text file; one that is no text is a fault and has none."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        faults.add(place, f"{path}: not a text file ({error})")
+        return []
 
 
 def choose_names(root: Path, there: Sequence[str], names: Sequence[str]) -> list[str]:

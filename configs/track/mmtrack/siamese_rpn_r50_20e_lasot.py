@@ -145,6 +145,7 @@ data = dict(
     test=dict(
         type="SequenceFolder",
         layout="lasot",
+        benchmark="lasot",
         img_prefix=data_root + "lasot",
         ann_file=None,
         pipeline=test_pipeline,

@@ -58,5 +58,5 @@ data = dict(
             ),
         ],
     ),
-    test=dict(layout="otb", img_prefix=data_root + "otb", only_eval_visible=False),
+    test=dict(layout="otb", benchmark="otb100", img_prefix=data_root + "otb100", only_eval_visible=False),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transfer.data.davis import VOID, read_mask
 from transfer.data.motchallenge import read_boxes
 from transfer.data.mots import IGNORED, decode, read_mots
-from transfer.data.otb import read_box_lines
+from transfer.data.otb import read_box_lines, take_range
 from transfer.data.posetrack import collect_poses
 from transfer.data.video_faults import VideoFaults
 from transfer.track.frozen.results import KINDS
@@ -75,6 +75,11 @@ def read_index(run: Path) -> Index:
             for entry in content["sequences"]
         )
         kind = content["kind"]
+        for sequence in sequences:
+            if not sequence.frames:
+                raise ValueError(f"{sequence.name!r} has no frames")
+            if PurePath(sequence.name).name != sequence.name:  # it becomes the name of a picture
+                raise ValueError(f"{sequence.name!r} is no name of a file")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged ({error!r}); run the task again") from error
     if kind not in KINDS:
@@ -113,6 +118,9 @@ def read_truth(index: Index, sequence: Sequence) -> Marks:
 def _boxes(path: Path, sequence: Sequence) -> Marks:
     faults = VideoFaults()
     boxes = read_box_lines(path, sequence.name, faults)
+    faults.raise_found(path)  # a bad line would else look like a frame without the target
+    if len(boxes) > len(sequence.frames):  # the truth of Tiger1 begins before the benchmark's frames
+        boxes = take_range(sequence.name, boxes)
     if len(boxes) != len(sequence.frames):
         raise ValueError(f"{path}: expected {len(sequence.frames)} boxes, one a frame, found {len(boxes)}")
     # OTB counts pixels from 1; a line without a box is a frame without the target.

@@ -95,9 +95,9 @@ def write_video(path: Path, pictures: Iterator[Image.Image], frame_rate: float) 
 def _mp4(path: Path, pictures: Iterator[Image.Image], frame_rate: float) -> None:
     import cv2
 
-    video = None
+    video, count = None, 0
     try:
-        for picture in pictures:
+        for count, picture in enumerate(pictures, start=1):  # noqa: B007 - counted to the end
             even = picture.crop((0, 0, picture.width // 2 * 2, picture.height // 2 * 2))  # players want it
             if video is None:
                 video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), frame_rate, even.size)
@@ -107,6 +107,19 @@ def _mp4(path: Path, pictures: Iterator[Image.Image], frame_rate: float) -> None
     finally:
         if video is not None:
             video.release()
+    written = _count_frames(path)
+    if written != count:  # OpenCV says nothing of a full disk
+        raise OSError(f"{path}: wrote {count} pictures, of which {written} arrived; is the disk full?")
+
+
+def _count_frames(path: Path) -> int:
+    import cv2
+
+    video, count = cv2.VideoCapture(str(path)), 0
+    while video.grab():
+        count += 1
+    video.release()
+    return count
 
 
 def _gif(path: Path, pictures: Iterator[Image.Image], frame_rate: float) -> None:
