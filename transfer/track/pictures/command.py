@@ -5,8 +5,8 @@
     tools/show_tracks.py runs/vos --format video --sequence libby --protocol unitrack-layer3
 
 Takes the run folder of frozen-sot, frozen-vos, frozen-mot, frozen-mots, frozen-pose or sot: the tracks in
-it, and sequences.json, which says where frames and ground truth lie. A track has the colour of its number; the
-truth is drawn in thin white. A video is an MP4 where OpenCV is installed, otherwise a GIF.
+it, and sequences.json, which says where frames and ground truth lie. A track has the colour of its number;
+the truth is drawn in thin white. A video is an MP4 where OpenCV is installed, otherwise a GIF.
 """
 
 from __future__ import annotations
