@@ -116,10 +116,15 @@ def break_empty(root: Path) -> str:
     return "expected an object in the first mask, found none"
 
 
-@pytest.mark.parametrize(
-    "break_it",
-    [break_ids, break_mask_size, break_mask_bytes, break_frame, break_first, break_later, break_empty],
-)
+def break_twice(root: Path) -> str:
+    write_mask(masks_of(root) / "1.png", draw_ids(1, 2))
+    return "masks 00001.png and 1.png have the same number"
+
+
+BREAKS = [break_ids, break_mask_size, break_mask_bytes, break_frame, break_first, break_later, break_empty]
+
+
+@pytest.mark.parametrize("break_it", [*BREAKS, break_twice])
 def test_a_fault_is_named_with_its_sequence(tmp_path: Path, break_it: Callable[[Path], str]) -> None:
     write_davis(tmp_path, ("bad", "good"))
     assert len(read_davis(tmp_path)) == 2

@@ -133,7 +133,37 @@ def break_detections(folder: Path) -> str:
     return "det.txt: 1 detections are of frames that do not exist (there are 4): 9"
 
 
+def break_frame_number(folder: Path) -> str:
+    with (folder / "gt" / "gt.txt").open("a") as handle:
+        handle.write("inf,9,1,2,3,4,1,1,1\n")
+    return "gt.txt:9: expected whole frame, id and class, found 'inf,9"
+
+
+def break_twice(folder: Path) -> str:
+    path = folder / "gt" / "gt.txt"
+    path.write_text(path.read_text() + "1,1,1,2,3,4,1,1,1\n")
+    return "boxes of gt.txt have the frame and id of another: frame 1 id 1"
+
+
+def break_text(folder: Path) -> str:
+    (folder / "det" / "det.txt").write_bytes(b"\xff\xfe1,2")
+    return "det.txt: not a text file"
+
+
+def break_rate(folder: Path) -> str:
+    path = folder / "seqinfo.ini"
+    path.write_text(path.read_text().replace("frameRate=30", "frameRate=0"))
+    return "frameRate: expected numbers above 0"
+
+
+def break_name(folder: Path) -> str:
+    path = folder / "seqinfo.ini"
+    path.write_text(path.read_text().replace("name=", "name=../../"))
+    return "name: expected the name of a folder, found '../../"
+
+
 BREAKS = [break_frame, break_size, break_more, break_info, break_nan, break_lost, break_detections]
+BREAKS += [break_frame_number, break_twice, break_text, break_rate, break_name]
 
 
 @pytest.mark.parametrize("break_it", BREAKS)
@@ -152,7 +182,7 @@ def test_faults_of_all_sequences_come_in_one_message(tmp_path: Path) -> None:
     names = tuple(f"S{number}" for number in range(len(BREAKS)))
     write_mot(tmp_path, names)
     words = [break_it(tmp_path / name) for name, break_it in zip(names, BREAKS, strict=True)]
-    with pytest.raises(ValueError, match="7 faults") as error:
+    with pytest.raises(ValueError, match="12 faults") as error:
         read_mot_sequences(tmp_path)
     for name, word in zip(names, words, strict=True):
         assert any(f"- {name}: " in line and word in line for line in str(error.value).splitlines())

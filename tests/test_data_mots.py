@@ -110,6 +110,7 @@ TALL = encode_mask(draw_ids(0).T == 1)
         (f"4 2003 2 {WIDTH} {HEIGHT} {TALL}", "not of the size 96x64: frame 4 (64x96)"),
         (f"4 2003 2 {HEIGHT} {WIDTH} {GOOD[:-1]}", "gt.txt:9 ("),
         (f"4 2003 2 {HEIGHT} {WIDTH + 1} {GOOD}", "gt.txt:9 (6144 pixels in a mask of 97x64)"),
+        (f"inf 1 1 2 2 0.5 2 {HEIGHT} {WIDTH} {EMPTY}", "gt.txt:9 (cannot convert float infinity"),
         (f"4 2003 2 {HEIGHT} {WIDTH}", "gt.txt:9 (5 cells, expected 6 of a track or 10 of a detection)"),
         (f"4 2001 2 {HEIGHT} {WIDTH} {EMPTY}", "frames of gt.txt have an id twice: frame 4 (2001)"),
         (f"1 2003 2 {HEIGHT} {WIDTH} {GOOD}", "frames of gt.txt have masks that share pixels: frame 1"),

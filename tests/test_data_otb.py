@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,21 @@ def break_cut_off(folder: Path) -> str:
     return "1 frames cannot be read: 0003.png"
 
 
+def break_number(folder: Path) -> str:
+    (folder / "img" / "0001.png").rename(folder / "img" / "20260101.png")
+    return "20260096 frames are missing from the numbering: 5 to 20260100"
+
+
+def break_digits(folder: Path) -> str:
+    (folder / "img" / "\u00b25.png").write_bytes(b"")
+    return "5.png: expected a frame named by its number"
+
+
+def break_text(folder: Path) -> str:
+    (folder / "groundtruth_rect.txt").write_bytes(b"\xff\xfe1,2")
+    return "groundtruth_rect.txt: not a text file"
+
+
 def break_line(folder: Path, line: str, words: str) -> str:
     path = folder / "groundtruth_rect.txt"
     lines = path.read_text().splitlines()
@@ -104,6 +120,9 @@ FAULTS = {
     "missing frame": break_missing,
     "another size": break_size,
     "cut off": break_cut_off,
+    "stray number": break_number,
+    "no digit": break_digits,
+    "no text": break_text,
     "empty line": lambda folder: break_line(folder, "", "lines of groundtruth_rect.txt are empty: 3"),
     "nan": lambda folder: break_line(folder, "nan,nan,nan,nan", "line 3 ('nan,nan,nan,nan')"),
     "words": lambda folder: break_line(folder, "1,2,3", "line 3 ('1,2,3')"),
@@ -128,7 +147,7 @@ def test_faults_of_all_sequences_come_in_one_message(tmp_path: Path) -> None:
     names = tuple(f"S{number}" for number in range(len(FAULTS)))
     write_otb(tmp_path, names)
     words = [break_it(tmp_path / name) for name, break_it in zip(names, FAULTS.values(), strict=True)]
-    with pytest.raises(ValueError, match=r"8 faults") as error:  # a missing frame also lacks its box's frame
+    with pytest.raises(ValueError, match=r"12 faults") as error:  # a missing frame also lacks its box's frame
         read_otb(tmp_path)
     for name, word in zip(names, words, strict=True):
         assert any(name in line and word in line for line in str(error.value).splitlines())
@@ -167,4 +186,12 @@ def test_lasot_targets_are_absent_where_the_flags_say(tmp_path: Path) -> None:
     assert not np.isnan(tenth.boxes).any()
     (folder / "out_of_view.txt").write_text("0,0\n")
     with pytest.raises(ValueError, match=r"out_of_view\.txt: expected 3 flags, 0 or 1, found 2"):
+        read_lasot(tmp_path)
+
+
+def test_a_lasot_sequence_in_both_layouts_is_refused(tmp_path: Path) -> None:
+    write_lasot(tmp_path)
+    assert len(read_lasot(tmp_path)) == 1
+    shutil.copytree(tmp_path / "square" / "square-1", tmp_path / "square-1")
+    with pytest.raises(ValueError, match="square-1: is there twice"):
         read_lasot(tmp_path)

@@ -180,9 +180,36 @@ def break_joint(root: Path) -> str:
     return "1 joints are unknown: nose_tip"
 
 
-@pytest.mark.parametrize(
-    "break_it", [break_frame, break_json, break_field, break_nan, break_id, break_image, break_joint]
-)
+def break_box(root: Path) -> str:
+    change(root, lambda content: content["annotations"][0].update(bbox=[float("nan")] * 4))
+    return "have boxes that are not finite, or of negative size: 000000.png id 0"
+
+
+def break_twice(root: Path) -> str:
+    change(root, lambda content: content["images"].append(content["images"][0]))
+    return "1 frames of 000001_tiny.json are listed twice: 000000.png"
+
+
+def break_kind(root: Path) -> str:
+    (root / "annotations" / "val" / f"{NAME}.json").write_text("[1, 2]")
+    return "not the JSON of PoseTrack"
+
+
+def break_infinite_id(root: Path) -> str:
+    change(root, lambda content: content["annotations"][0].update(track_id=float("inf")))
+    return "not the JSON of PoseTrack (cannot convert float infinity"
+
+
+def break_none(root: Path) -> str:
+    change(root, lambda content: content.update(images=[], annotations=[]))
+    return "000001_tiny.json: expected frames, found none"
+
+
+BREAKS = [break_frame, break_json, break_field, break_nan, break_id, break_image, break_joint]
+BREAKS += [break_box, break_twice, break_kind, break_infinite_id, break_none]
+
+
+@pytest.mark.parametrize("break_it", BREAKS)
 def test_a_fault_is_named_with_its_sequence(tmp_path: Path, break_it: Callable[[Path], str]) -> None:
     write_posetrack(tmp_path, (NAME, "000002_good"))
     assert len(read_posetrack(tmp_path)) == 2

@@ -311,3 +311,76 @@ def test_the_command_checks_given_detections(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "given" / f"{name}.txt").write_text("526,1,2,3,4,0.5\n")
     assert prepare.main(arguments) == 1
     assert "1 detections are of frames that do not exist (there are 525): 526" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("offset", "value", "says"), [(6, 1, "password"), (8, 99, "compression")])
+def test_an_archive_that_python_cannot_unpack_is_named(
+    tmp_path: Path, offset: int, value: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "archives" / "a.ZIP"
+    pack(SMALL["otb"][0](tmp_path / "small"), path.with_suffix(".zip"), "")
+    path.with_suffix(".zip").rename(path)
+    assert list(prepare_tracking("otb", tmp_path / "whole", path, entry=small("otb")))
+    content = bytearray(path.read_bytes())
+    for mark, at in ((b"PK\3\4", offset), (b"PK\1\2", offset + 2)):
+        place = content.find(mark)
+        while place >= 0:
+            content[place + at] = value
+            place = content.find(mark, place + 4)
+    path.write_bytes(content)
+    assert prepare.main(["otb", "--from", str(path), "--to", str(tmp_path / "sets")]) == 1
+    found = capsys.readouterr().err
+    assert f"{path}: cannot be unpacked (" in found
+    assert says in found
+    assert not any((tmp_path / "sets").iterdir())
+
+
+def test_a_damaged_xz_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "all.tar.xz"
+    with tarfile.open(path, "w:xz") as members:
+        members.add(SMALL["otb"][0](tmp_path / "small"), "small")
+    assert list(prepare_tracking("otb", tmp_path / "whole", path, entry=small("otb")))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    with pytest.raises(ValueError, match=r"all\.tar\.xz: a damaged archive"):
+        list(prepare_tracking("otb", tmp_path / "sets", path, entry=small("otb")))
+
+
+def test_sequences_of_a_test_set_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    assert prepare.main(["mot16", "--to", str(tmp_path), "--sequences", "MOT16-01"]) == 1
+    root = SMALL["mot16"][0](tmp_path / "small")
+    given = give(root, "mot16")
+    check = SETS["mot16"].check_given
+    assert check is not None
+    assert "8 boxes of 1" in check(root, given, ["MOT16-01", "MOT16-02"])
+    with pytest.raises(ValueError, match="has none of MOT16-01"):  # not: all of the training set
+        check(root, given, ["MOT16-01"])
+
+
+def test_poses_of_the_training_set_can_be_laid_out_alone(tmp_path: Path) -> None:
+    root = SMALL["posetrack"][0](tmp_path / "small")
+    for kind in ("images", "annotations"):
+        (root / kind / "val").rename(root / kind / "train")
+    for path in (root / "annotations" / "train").iterdir():
+        path.write_text(path.read_text().replace("images/val/", "images/train/"))
+    (line,) = SETS["posetrack"].verify(root, ["000001_mpii"])
+    assert "train: 1 videos, 4 frames" in line
+    with pytest.raises((ValueError, FileNotFoundError)):
+        list(SETS["posetrack"].verify(root, ["000009_mpii"]))
+
+
+def test_configurations_look_where_the_sets_are_laid_out() -> None:
+    folders = {entry.folder for entry in SETS.values()}
+    places = {
+        "frozen/sot_otb2015.yaml": "}/otb100",
+        "frozen/vos_davis2017.yaml": "data/davis2017",
+        "frozen/mot_mot16.yaml": "}/mot16/train",
+        "frozen/mots_mots20.yaml": "}/mots20/train",
+        "frozen/pose_posetrack18.yaml": "}/posetrack18",
+        "mmtrack/siamese_rpn_r50_20e_otb100.py": '"otb100"',
+        "mmtrack/siamese_rpn_r50_20e_lasot.py": '"lasot"',
+        "mot_mot17_half_tracktor.yaml": "}/mot17/train",
+    }
+    for name, place in places.items():
+        assert place in (Path("configs/track") / name).read_text()
+        assert any(folder in place for folder in folders)

@@ -245,9 +245,29 @@ def _drop_truth(run: Path) -> None:
     read_index(run).sequences[0].ground_truth.unlink()
 
 
+def _bad_line(run: Path) -> None:
+    path = run / "tracks" / PROTOCOL / "Walk.txt"
+    path.write_text(path.read_text().replace("11,21,20,10", "nan,21,20,10", 1))
+
+
+def _no_frames(run: Path) -> None:
+    path = run / "tracks" / "sequences.json"
+    content = json.loads(path.read_text())
+    content["sequences"][0]["frames"] = []
+    path.write_text(json.dumps(content))
+
+
+def _name_that_leads_out(run: Path) -> None:
+    path = run / "tracks" / "sequences.json"
+    path.write_text(path.read_text().replace('"Walk"', '"../../Walk"'))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
+        (_bad_line, r"Walk: 1 lines of Walk\.txt are not four finite numbers .*line 1 \('nan,"),
+        (_no_frames, r"sequences\.json: damaged.*'Walk' has no frames"),
+        (_name_that_leads_out, r"sequences\.json: damaged.*is no name of a file"),
         (_drop_track, r"Walk\.txt: unitrack-layer3 left no tracks of Walk"),
         (_cut_track, r"Walk\.txt: expected 5 boxes, one a frame, found 3"),
         (_drop_frame, r"00001\.png: no such frame"),
@@ -307,3 +327,30 @@ def test_the_tool_runs_from_anywhere(boxes: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"{PROTOCOL}/Walk.png written" in done.stdout
+
+
+def test_the_truth_of_tiger1_begins_before_the_benchmarks_frames(boxes: Path) -> None:
+    index = json.loads((boxes / "tracks" / "sequences.json").read_text())
+    (entry,) = index["sequences"]
+    entry.update(name="Tiger1", frames=[entry["frames"][0]] * 349)
+    (boxes / "tracks" / "sequences.json").write_text(json.dumps(index))
+    Path(entry["ground_truth"]).write_text("".join(f"{k},21,20,10\n" for k in range(1, 355)))
+    truth = marks(boxes)
+    assert len(truth) == 349
+    assert truth[0][0].box is not None
+    assert truth[0][0].box.tolist() == [5, 20, 20, 10]
+
+
+def test_a_video_that_did_not_arrive_whole_is_refused(boxes: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    program = (
+        "import resource, signal, sys; from transfer.track.pictures import main;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2); sys.exit(main(sys.argv[2:]))"
+    )
+    for limit, status in ((10_000_000, 0), (300, 2)):
+        shutil.rmtree(boxes / "pictures", ignore_errors=True)
+        command = [sys.executable, "-c", program, str(limit), str(boxes), "--format", "mp4"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+    assert [path for path in (boxes / "pictures").rglob("*") if path.is_file()] == []

@@ -105,3 +105,15 @@ def test_what_is_absent_is_named(tmp_path: Path) -> None:
         read_names(tmp_path / "list.txt")
     with pytest.raises(ValueError, match=r"layout: expected one of otb, lasot, found 'vot'"):
         read_sequences(tmp_path, "vot", None)
+
+
+def test_a_benchmark_names_its_test_set(tmp_path: Path) -> None:
+    write_lasot(tmp_path, ("airplane-1", "airplane-2"))
+    assert len(read_sequences(tmp_path, "lasot", None)) == 2
+    with pytest.raises(ValueError, match="has no sequence airplane-9"):  # training ones in their place
+        read_sequences(tmp_path, "lasot", None, "lasot")
+    (tmp_path / "list.txt").write_text("airplane-2\n")
+    (one,) = read_sequences(tmp_path, "lasot", tmp_path / "list.txt", "lasot")
+    assert one.name == "airplane-2"
+    with pytest.raises(ValueError, match="benchmark: expected one of lasot, otb100, found 'x'"):
+        read_sequences(tmp_path, "lasot", None, "x")
