@@ -17,10 +17,11 @@ from PIL import Image
 from transfer.data.davis import write_mask
 from transfer.data.mini.mots import write_mots
 from transfer.data.mini.posetrack import write_posetrack
+from transfer.data.posetrack import UNTRACKED
 from transfer.track.frozen.results import IndexEntry, write_index
 from transfer.track.pictures import main
 from transfer.track.pictures.draw import TRUTH, colour_of, contour, draw_frame
-from transfer.track.pictures.read import Index, Marks, read_index, read_tracks, read_truth
+from transfer.track.pictures.read import Index, Mark, Marks, read_index, read_tracks, read_truth
 from transfer.track.pictures.write import choose_frames
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -354,3 +355,14 @@ def test_a_video_that_did_not_arrive_whole_is_refused(boxes: Path, tmp_path: Pat
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
     assert [path for path in (boxes / "pictures").rglob("*") if path.is_file()] == []
+
+
+def test_a_pose_that_no_track_holds_has_no_number(tmp_path: Path) -> None:
+    path = frames_in(tmp_path / "img")[0]
+    joints = np.full((15, 2), 30.0)
+    dash, number, other = (
+        np.asarray(draw_frame(path, (Mark(identity, joints=joints),), (), 480))
+        for identity in (UNTRACKED, UNTRACKED - 2, 7)
+    )
+    width = [int((picture == 0).all(axis=2).any(axis=0).sum()) for picture in (dash, number, other)]
+    assert width[0] <= width[2] < width[1]  # the dark ground of a label is as wide as its text

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from transfer.data.posetrack import JOINTS
+from transfer.data.posetrack import JOINTS, UNTRACKED
 from transfer.track.pictures.read import Mark
 
 Colour = tuple[int, int, int]
@@ -125,7 +125,7 @@ def _label(pen: ImageDraw.ImageDraw, mark: Mark, scale: float, size: tuple[int, 
     if place is None:
         return
     font = ImageFont.load_default()
-    text = str(mark.identity)
+    text = "-" if mark.joints is not None and mark.identity == UNTRACKED else str(mark.identity)
     _, _, right, bottom = pen.textbbox((0, 0), text, font=font)
     x = min(max(place[0] * scale, 0), size[0] - right - 2)
     y = min(max(place[1] * scale - bottom - 2, 0), size[1] - bottom - 2)
