@@ -23,7 +23,7 @@ data = dict(
     train=dict(
         type="CocoDataset",
         ann_file="data/MOT17/annotations/half-train_cocoformat.json",
-        img_prefix="data/mot17/train",
+        img_prefix="data/MOT17/train",
         classes=("pedestrian",),
         pipeline=train_pipeline,
     ),
