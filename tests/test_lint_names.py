@@ -29,7 +29,7 @@ def test_an_exception_that_no_finding_needs_is_refused() -> None:
 
 def test_a_protocol_without_exceptions_has_the_identity_it_had(tmp_path: Path) -> None:
     path = tmp_path / "mot.yaml"
-    path.write_text("dataset: d\nprotocol: p\ntrain: {root: a}\ntest: {root: b}\n")
+    path.write_text("dataset: d\nprotocol: p\ntracker: t.py\ntrain: {root: a}\ntest: {root: b}\n")
     assert "allow" not in identity(load_config(TASKS["mot"], path))
     with_one = identity(load_config(TASKS["mot"], path, ["allow=[norm-eval]"]))
     assert with_one["allow"] == ["norm-eval"]
