@@ -21,19 +21,24 @@ from transfer.data.mot_sequences import MotsSequence, read_mots_sequences
 from transfer.data.mots import PEDESTRIAN, MaskLine, decode, write_mots
 from transfer.data.run_lengths import encode_mask
 from transfer.ranks import choose_device
-from transfer.report.rows import FAILED, Measurement
+from transfer.report.rows import Measurement
 from transfer.track.frozen.appearance import AppearanceModel, build_appearance
 from transfer.track.frozen.mask_points import grid_coordinates, mask_boxes, without_duplicates
 from transfer.track.frozen.mask_tracking import Given, Links, Variant, Video, link_masks
 from transfer.track.frozen.protocol_ids import row_ids
 from transfer.track.frozen.results import (
     IndexEntry,
-    SequenceValue,
     tracks_folder,
     write_index,
-    write_per_sequence,
 )
-from transfer.track.frozen.variants import DATA_FIELDS, check_links, list_variants, stems
+from transfer.track.frozen.variants import (
+    DATA_FIELDS,
+    Scores,
+    check_links,
+    list_variants,
+    measure_variants,
+    stems,
+)
 from transfer.track.frozen.videos import map_videos
 from transfer.track.scores.mots_scores import METRICS, require_trackeval, score_masks
 
@@ -97,27 +102,12 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
         "mots",
         [IndexEntry(sequence.name, sequence.frames, sequence.ground_truth) for sequence in sequences],
     )
-    table: list[SequenceValue] = []
-    for variant in variants:
-        row = partial(Measurement, config.dataset, config.split, variant.protocol, "torch, TrackEval")
-        try:
-            failures = [part[variant.protocol].failure for part in found if part[variant.protocol].failure]
-            if failures:
-                raise ValueError("; ".join(failures))
-            pooled, by_sequence = score_masks(
-                Path(config.root),
-                tracks_folder(out, variant.protocol),
-                {sequence.name: sequence.info.num_frames for sequence in sequences},
-            )
-        except ValueError as error:
-            for metric in METRICS:
-                yield row(metric, None, None, status=f"{FAILED}{error}")
-            continue
-        for name, scores in by_sequence.items():
-            table += [SequenceValue(variant.protocol, name, *score) for score in scores.items()]
-        for metric in METRICS:
-            yield row(metric, pooled[metric], len(sequences))
-    write_per_sequence(out, table)
+    lengths = {sequence.name: sequence.info.num_frames for sequence in sequences}
+
+    def score(protocol: str) -> Scores:
+        return score_masks(Path(config.root), tracks_folder(out, protocol), lengths)
+
+    yield from measure_variants(config, out, "torch, TrackEval", METRICS, variants, found, score)
 
 
 def _follow(

@@ -29,20 +29,25 @@ from transfer.data.posetrack import (
 )
 from transfer.data.video_faults import VideoFaults
 from transfer.ranks import choose_device
-from transfer.report.rows import FAILED, Measurement
+from transfer.report.rows import Measurement
 from transfer.track.frozen.appearance import AppearanceModel, build_appearance
 from transfer.track.frozen.mask_tracking import Given, Links, Variant, Video, link_masks
 from transfer.track.frozen.pose_results import write_poses
 from transfer.track.frozen.protocol_ids import row_ids
 from transfer.track.frozen.results import (
     IndexEntry,
-    SequenceValue,
     tracks_folder,
     write_index,
-    write_per_sequence,
 )
 from transfer.track.frozen.skeleton import draw_poses, pose_box
-from transfer.track.frozen.variants import DATA_FIELDS, check_links, list_variants, stems
+from transfer.track.frozen.variants import (
+    DATA_FIELDS,
+    Scores,
+    check_links,
+    list_variants,
+    measure_variants,
+    stems,
+)
 from transfer.track.frozen.videos import map_videos
 from transfer.track.scores.pose_scores import METRICS, require_motmetrics, score_poses
 
@@ -115,30 +120,18 @@ def run(backbone: Backbone, config: Config, out: Path) -> Iterator[Measurement]:
             for sequence in sequences
         ],
     )
-    table: list[SequenceValue] = []
     truth = {sequence.name: sequence.frames for sequence in sequences}
-    for variant in variants:
-        row = partial(Measurement, config.dataset, config.split, variant.protocol, "torch, motmetrics")
-        try:
-            failures = [part[variant.protocol].failure for part in found if part[variant.protocol].failure]
-            if failures:
-                raise ValueError("; ".join(failures))
-            tracks = {
-                sequence.name: _tracked_frames(sequence, given[sequence.name], part[variant.protocol])
-                for sequence, part in zip(sequences, found, strict=True)
-            }
-            for name, frames in tracks.items():
-                write_poses(tracks_folder(out, variant.protocol) / f"{name}.json", frames, root)
-            pooled, by_sequence = score_poses(truth, tracks)
-        except ValueError as error:
-            for metric in METRICS:
-                yield row(metric, None, None, status=f"{FAILED}{error}")
-            continue
-        for name, scores in by_sequence.items():
-            table += [SequenceValue(variant.protocol, name, *score) for score in scores.items()]
-        for metric in METRICS:
-            yield row(metric, pooled[metric], len(sequences))
-    write_per_sequence(out, table)
+
+    def score(protocol: str) -> Scores:
+        tracks = {
+            sequence.name: _tracked_frames(sequence, given[sequence.name], part[protocol])
+            for sequence, part in zip(sequences, found, strict=True)
+        }
+        for name, frames in tracks.items():
+            write_poses(tracks_folder(out, protocol) / f"{name}.json", frames, root)
+        return score_poses(truth, tracks)
+
+    yield from measure_variants(config, out, "torch, motmetrics", METRICS, variants, found, score)
 
 
 def _read_given(sequences: Sequence[PoseSequence], root: Path, config: Config) -> dict[str, GivenPoses]:

@@ -5,20 +5,28 @@ Used by MOTS and poses; a variant is one tracker and one protocol of the rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
+from transfer.report.rows import FAILED, Measurement
 from transfer.track.frozen.association import Thresholds
-from transfer.track.frozen.mask_tracking import Variant
+from transfer.track.frozen.mask_tracking import Links, Variant
+from transfer.track.frozen.results import SequenceValue, write_per_sequence
 
 FLOOR = "no-appearance"
+# Of all sequences together, and of each; None where a sequence alone has no number.
+Scores: TypeAlias = tuple[Mapping[str, float], Mapping[str, Mapping[str, float | None]]]
 DATA_FIELDS = ("detections",)  # no constants of the protocols
 
 
 class LinkConfig(Protocol):
     """What a configuration of such a task has."""
 
+    dataset: str
+    split: str
     protocol: str
     layers: list[int]
     motion: list[bool]
@@ -110,3 +118,37 @@ def check_links(config: LinkConfig, max_areas: Mapping[int, int]) -> None:
     ):
         if found < 1:
             raise ValueError(f"{name}: expected at least 1, found {found}")
+
+
+def measure_variants(
+    config: LinkConfig,
+    out: Path,
+    backend: str,
+    metrics: Sequence[str],
+    variants: Sequence[Variant],
+    found: Sequence[Mapping[str, Links]],
+    score: Callable[[str], Scores],
+) -> Iterator[Measurement]:
+    """The rows of each variant, or why it has none; ``out/per_sequence.csv`` at the end.
+
+    Args:
+        found: what was linked, by sequence, then protocol.
+        score: of a protocol, the numbers of all sequences together, and those of each.
+    """
+    table: list[SequenceValue] = []
+    for variant in variants:
+        row = partial(Measurement, config.dataset, config.split, variant.protocol, backend)
+        try:
+            failures = [part[variant.protocol].failure for part in found if part[variant.protocol].failure]
+            if failures:
+                raise ValueError("; ".join(failures))
+            pooled, by_sequence = score(variant.protocol)
+        except ValueError as error:
+            for metric in metrics:
+                yield row(metric, None, None, status=f"{FAILED}{error}")
+            continue
+        for name, scores in by_sequence.items():
+            table += [SequenceValue(variant.protocol, name, *value) for value in scores.items()]
+        for metric in metrics:
+            yield row(metric, pooled[metric], len(found))
+    write_per_sequence(out, table)
