@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -10,6 +11,7 @@ import re
 import time
 import traceback
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +131,64 @@ def _with_bases(path: Path) -> list[Path]:
 
 def run_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
     """Digest of all that decides a result: backbone, configuration, seed and code."""
+    return _key(name, identity(config), backbone, seed)
+
+
+def _key(name: str, decided: dict[str, Any], backbone: Backbone, seed: int) -> str:
     code = provenance.code_sha256("backbone", "data", "ranks.py", "selection.py", TASKS[name].package)
-    parts = [backbone.sha256, name, identity(config), seed, code]
+    parts = [backbone.sha256, name, decided, seed, code]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def job_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
+    """Digest of what :func:`run_key` is of, and of the data: two runs with one key must give the same rows.
+
+    Code, data and the files that a configuration names are read once in a process, so that thousands of
+    keys cost one reading: who plans a grid plans one moment of them.
+
+    Raises:
+        FileNotFoundError: data that the configuration names and that are not there.
+    """
+    resolved = _Resolved.of(config)
+    key = _key(name, _identity_once(resolved), backbone, seed)
+    parts = [key, _data_once(_data_paths(name, resolved))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Resolved:
+    """A configuration as the key of a memory: its text says all of it, and its seed is another's matter."""
+
+    text: str
+    config: Any = field(compare=False)
+
+    @classmethod
+    def of(cls, config: Any) -> _Resolved:
+        unseeded = replace(config, seed=0)
+        return cls(repr(unseeded), unseeded)
+
+
+@functools.cache
+def _identity_once(resolved: _Resolved) -> dict[str, Any]:
+    return identity(resolved.config)
+
+
+@functools.cache
+def _data_paths(name: str, resolved: _Resolved) -> tuple[Path, ...]:
+    try:
+        from transfer.suite.needs import data_paths
+    except ModuleNotFoundError:
+        return ()
+    return tuple(data_paths(name, resolved.config))
+
+
+@functools.cache
+def _data_once(paths: tuple[Path, ...]) -> str:
+    try:
+        from transfer.data.checksum import data_sha256
+    except ModuleNotFoundError:
+        return ""
+    return data_sha256(paths)
 
 
 def run_task(

@@ -22,8 +22,12 @@ def config_sha256(resolved: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache
 def code_sha256(*parts: str) -> str:
-    """Digest of the Python sources in the given folders (or files) of this package, paths included."""
+    """Digest of the Python sources in the given folders (or files) of this package, paths included.
+
+    Read once in a process, which goes on with the code that it imported whatever becomes of the files.
+    """
     digest = hashlib.sha256()
     for part in sorted(parts):
         place = PACKAGE_DIR / part
