@@ -24,6 +24,7 @@ class Needs:
         cores: processor threads that it computes with; 0 as many as the machine has.
         memory_gb: main memory at its peak, 10^9 bytes.
         gpus: on each machine; its processes share them. 0 where it computes on the processor.
+        machines: that its processes run on.
         gpu_memory_gb: of each GPU.
         disk_gb: what it leaves in its run folder at most, checkpoints included.
         hours: of wall clock on what ``hours_source`` names.
@@ -35,6 +36,7 @@ class Needs:
     cores: int = 0
     memory_gb: float = 0.0
     gpus: int = 0
+    machines: int = 1
     gpu_memory_gb: float = 0.0
     disk_gb: float = 0.0
     hours: float = 0.0

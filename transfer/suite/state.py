@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from transfer.suite.job import Job
 from transfer.writing import write_text
@@ -46,31 +46,31 @@ class State:
         name: done, failed, running, interrupted (was killed; will run again), waiting or not-run.
         detail: of a failure its reason, of a running job where it runs, of one that cannot run why.
         seconds: how long it ran, or has been running; 0 where that is not known.
+        ended: when its process was killed or crashed under a worker that lived on (seconds since the epoch).
     """
 
     name: str
     detail: str = ""
     seconds: float = 0.0
+    ended: float = 0.0
 
 
 def state_of(job: Job) -> State:
     """What has become of a job; where it is unclear whether its rows are whole, it is not done."""
     folder = job.folder
     if job.key and _text(folder / KEY_NAME) == job.key:
-        rows = _rows(folder / "results.csv")
+        rows = read_rows(folder / "results.csv")
         if rows:
             reasons = [row["status"] for row in rows if row["status"].startswith("failed")]
             seconds = float(rows[0].get("wall_s") or 0)
             return State(FAILED, reasons[0], seconds) if reasons else State(DONE, "", seconds)
-    beat = folder / BEAT_NAME
-    try:
-        about, beaten = json.loads(beat.read_text(encoding="utf-8")), beat.stat().st_mtime
-    except (FileNotFoundError, ValueError):
+    about = read_beat(job)
+    if about is None:
         return State(STOPPED, job.stop) if job.stop else State(WAITING)
-    if time.time() - beaten > DEAD_S:
+    if about.get("why"):
+        return State(INTERRUPTED, about["why"], ended=about["ended"])
+    if time.time() - about["beaten"] > DEAD_S:
         return State(INTERRUPTED, f"no sign of life from {about['host']}, process {about['pid']}")
-    if about.get("ended"):
-        return State(INTERRUPTED, about["ended"])
     return State(RUNNING, f"{about['host']}, process {about['pid']}", time.time() - about["started"])
 
 
@@ -81,7 +81,18 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def read_beat(job: Job) -> dict[str, Any] | None:
+    """Who works, or last worked, in the run folder, with the time of the last heartbeat; None: nobody."""
+    path = job.folder / BEAT_NAME
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        return {**about, "beaten": path.stat().st_mtime}
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows that are there, as text; none where there is no file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [row for row in csv.DictReader(file) if row.get("status")]
@@ -121,7 +132,7 @@ def begin(job: Job, command_line: str) -> None:
     (job.folder / KEY_NAME).unlink(missing_ok=True)
     about = {
         **{"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()},
-        **{"key": job.key, "command": command_line},
+        **{"key": job.key, "command": command_line, "submission": os.environ.get("SLURM_JOB_ID", "")},
     }
     write_text(job.folder / BEAT_NAME, json.dumps(about))
 
@@ -140,4 +151,5 @@ def finish(job: Job) -> None:
 def give_up(job: Job, why: str) -> None:
     """The job was killed from outside: it is to run again, and until then this is what is known of it."""
     path = job.folder / BEAT_NAME
-    write_text(path, json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"ended": why}))
+    about = json.loads(path.read_text(encoding="utf-8")) | {"why": why, "ended": time.time()}
+    write_text(path, json.dumps(about))
