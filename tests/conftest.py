@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page, find_chromium
+from slurm import missing as missing_slurm
 
 MODULES = {"detectron2": "detectron2", "mmtrack": "mmtrack"}  # marker -> module
 
@@ -34,6 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("browser"):
                 item.add_marker(pytest.mark.skip(reason="no Chromium is installed"))
+    if reason := missing_slurm():
+        for item in items:
+            if item.get_closest_marker("slurm"):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
