@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from transfer.suite.job import Job
+from transfer.suite.process import birth, kernel
 from transfer.writing import write_text
 
 KEY_NAME = "key.txt"
@@ -69,6 +70,8 @@ def state_of(job: Job) -> State:
         return State(STOPPED, job.stop) if job.stop else State(WAITING)
     if about.get("why"):
         return State(INTERRUPTED, about["why"], ended=about["ended"])
+    if about.get("kernel") == kernel() != "" and birth(about["pid"]) != about.get("birth"):
+        return State(INTERRUPTED, f"process {about['pid']} on {about['host']} has ended")
     if time.time() - about["beaten"] > DEAD_S:
         return State(INTERRUPTED, f"no sign of life from {about['host']}, process {about['pid']}")
     return State(RUNNING, f"{about['host']}, process {about['pid']}", time.time() - about["started"])
@@ -121,10 +124,23 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
             raise OSError(
-                f"{folder}: this file system has no locks ({error.strerror}), by which two runners tell whose "
-                "job is whose; choose another one with --out, or ask for it to be mounted with flock"
+                f"{folder}: this file system has no locks ({error.strerror}), by which two runners tell "
+                "whose job is whose; choose another one with --out, or ask for it to be mounted with flock"
             ) from None
         yield file
+
+
+@contextmanager
+def alone(folder: Path, waiting: str) -> Iterator[None]:
+    """Do something in a folder while no other process does; ``waiting`` is printed where one has to wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / CLAIM_NAME).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def begin(job: Job, command_line: str) -> None:
@@ -132,6 +148,7 @@ def begin(job: Job, command_line: str) -> None:
     (job.folder / KEY_NAME).unlink(missing_ok=True)
     about = {
         **{"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()},
+        **{"kernel": kernel(), "birth": birth(os.getpid())},
         **{"key": job.key, "command": command_line, "submission": os.environ.get("SLURM_JOB_ID", "")},
     }
     write_text(job.folder / BEAT_NAME, json.dumps(about))
@@ -153,3 +170,8 @@ def give_up(job: Job, why: str) -> None:
     path = job.folder / BEAT_NAME
     about = json.loads(path.read_text(encoding="utf-8")) | {"why": why, "ended": time.time()}
     write_text(path, json.dumps(about))
+
+
+def forget(job: Job) -> None:
+    """Nobody works in the run folder, and nothing could be written about how that ended."""
+    (job.folder / BEAT_NAME).unlink(missing_ok=True)
