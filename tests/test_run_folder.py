@@ -122,7 +122,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_a_task_leaves_is_that_of_the_last_run(folder: Path) -> None:
-    always = {"results.csv", "items.csv", "config.yaml"}
+    always = {"results.csv", "items.csv", "config.yaml", "run.json", "code.diff"}
     out = folder / "out"
     for name in ("sweep", "semisup", "fewshot", "knn", "sweep"):
         task, settings, left = TASKS[name]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib
-import json
-import os
-import re
 import time
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,9 @@ from omegaconf import OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.base_files import read_with_bases
+from transfer.identity import identity as identity
+from transfer.keys import check_key, run_key
+from transfer.keys import job_key as job_key
 from transfer.ranks import World, leave
 from transfer.report.items import check_items, items_path, write_items
 from transfer.report.protocols import check_task
@@ -31,17 +28,8 @@ from transfer.run_folder import (
     wait_for_all,
     written_by_another,
 )
+from transfer.run_record import Usage, begin_record, end_record
 from transfer.tasks import TASKS, Task
-
-# How a machine computes, not what.
-MACHINE_KEYS = (
-    *("num_workers", "device", "cache_images", "check_images"),
-    *("evaluator", "checkpoint_period", "frames_at_once", "videos_at_once"),
-)
-# Folders of real data; what lies below one of them is the same data on every machine.
-DATA_ROOTS = ("MEC_TRANSFER_DATA", "DETECTRON2_DATASETS")
-CONFIG_SUFFIXES = (".yaml", ".yml", ".py")
-NAMED_FILE = re.compile(r"[^\s'\"\[\](),]*/[^\s'\"\[\](),]+\.(?:ya?ml|py)\b")  # a path inside a configuration
 
 
 def load_config(task: Task, path: Path, overrides: Sequence[str] = ()) -> Any:
@@ -72,155 +60,40 @@ def check_protocol(task: str, config: Any, path: Path) -> None:
             raise ValueError(f"{path}: {error}") from None
 
 
-def identity(config: Any) -> dict[str, Any]:
-    """What a configuration decides, as plain data that is the same on every machine.
-
-    The folders of the real data are replaced by their variables' names, and every configuration file
-    that this one names (a detectron2 YAML, an mmtrack file) gives way to a digest of its content, files
-    that it names in turn included; so is a list of labelled images, wherever it lies. The seed
-    is left out: seeds of one recipe are one recipe; and so are :data:`MACHINE_KEYS`, and exceptions
-    from the lint when there are none, which rows older than that field lack.
-    """
-    plain = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
-    assert isinstance(plain, dict)  # a dataclass resolves to a mapping
-    if not plain.get("allow"):
-        plain.pop("allow", None)
-    left_out = ("seed", *MACHINE_KEYS)
-    decided = {str(key): _portable(value) for key, value in plain.items() if key not in left_out}
-    labels = Path(str(plain.get("subset_list", "")))
-    if labels.is_file():
-        decided["subset_list"] = hashlib.sha256(labels.read_bytes()).hexdigest()
-    return decided
-
-
-def _portable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _portable(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_portable(entry) for entry in value]
-    if not isinstance(value, str):
-        return value
-    for variable in DATA_ROOTS:
-        root = os.environ.get(variable)
-        if root and Path(value).is_relative_to(root):
-            return (Path(variable) / Path(value).relative_to(root)).as_posix()
-    path = Path(value)
-    if (value.startswith("configs/") or path.suffix in CONFIG_SUFFIXES) and path.is_file():
-        return {
-            os.path.relpath(file, path.parent): hashlib.sha256(file.read_bytes()).hexdigest()
-            for file in _with_bases(path)
-        }
-    return value
-
-
-def _with_bases(path: Path) -> list[Path]:
-    """A configuration file and the files that it names, directly or through one another: neighbours by their
-    names alone, configurations elsewhere by a path from its folder or an absolute one."""
-    found, waiting = [], [path]
-    while waiting:
-        current = waiting.pop()
-        found.append(current)
-        if current.suffix not in CONFIG_SUFFIXES:
-            continue
-        text = current.read_text(encoding="utf-8")
-        named = [neighbour for neighbour in sorted(current.parent.iterdir()) if neighbour.name in text]
-        named += [Path(os.path.normpath(current.parent / word)) for word in NAMED_FILE.findall(text)]
-        waiting += [file for file in dict.fromkeys(named) if file.is_file() and file not in found + waiting]
-    return sorted(found)
-
-
-def run_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
-    """Digest of all that decides a result: backbone, configuration, seed and code."""
-    return _key(name, identity(config), backbone, seed)
-
-
-def _key(name: str, decided: dict[str, Any], backbone: Backbone, seed: int) -> str:
-    code = provenance.code_sha256("backbone", "data", "ranks.py", "selection.py", TASKS[name].package)
-    parts = [backbone.sha256, name, decided, seed, code]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def job_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
-    """Digest of what :func:`run_key` is of, and of the data: two runs with one key must give the same rows.
-
-    Code, data and the files that a configuration names are read once in a process, so that thousands of
-    keys cost one reading: who plans a grid plans one moment of them.
-
-    Raises:
-        FileNotFoundError: data that the configuration names and that are not there.
-    """
-    resolved = _Resolved.of(config)
-    key = _key(name, _identity_once(resolved), backbone, seed)
-    parts = [key, _data_once(_data_paths(name, resolved))]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class _Resolved:
-    """A configuration as the key of a memory: its text says all of it, and its seed is another's matter."""
-
-    text: str
-    config: Any = field(compare=False)
-
-    @classmethod
-    def of(cls, config: Any) -> _Resolved:
-        unseeded = replace(config, seed=0)
-        return cls(repr(unseeded), unseeded)
-
-
-@functools.cache
-def _identity_once(resolved: _Resolved) -> dict[str, Any]:
-    return identity(resolved.config)
-
-
-@functools.cache
-def _data_paths(name: str, resolved: _Resolved) -> tuple[Path, ...]:
-    try:
-        from transfer.suite.needs import data_paths
-    except ModuleNotFoundError:
-        return ()
-    return tuple(data_paths(name, resolved.config))
-
-
-@functools.cache
-def _data_once(paths: tuple[Path, ...]) -> str:
-    try:
-        from transfer.data.checksum import data_sha256
-    except ModuleNotFoundError:
-        return ""
-    return data_sha256(paths)
-
-
 def run_task(
     name: str, config_path: Path, backbone_path: Path, out: Path, overrides: Sequence[str], command_line: str
 ) -> list[Row]:
     """Run a task and write ``out/results.csv``; a failure inside the task becomes rows that say so.
 
     What the numbers are means of goes to ``out/items.csv``, before the rows: where there are rows, their
-    items are complete. Of several processes (torchrun) the first one writes and the others return no rows,
-    unless they failed.
+    items are complete. ``out/run.json`` records the run. Of several processes (torchrun) the first one
+    writes and the others return no rows, unless they failed.
 
     Raises:
         FileNotFoundError, ValueError, OmegaConfBaseException: a configuration or backbone that
-            cannot be used, or several processes where the task takes one; nothing was written.
+            cannot be used, several processes where the task takes one, or another job than the one
+            that was planned; nothing was written.
     """
+    before = Usage.now()
     config = load_config(TASKS[name], config_path, overrides)
     check_protocol(name, config, config_path)
     backbone = read_backbone(backbone_path)
+    check_key(name, config, backbone)
     world = join_processes(name, config)
     try:
         if world.first:
             prepare_folder(out, name, run_key(name, config, backbone, config.seed))
             OmegaConf.save(OmegaConf.structured(config), out / "config.yaml")
+            begin_record(out, name, config, config_path, backbone, command_line, world)
         wait_for_all(world)
-        return _run_and_write(name, config, backbone, out, command_line, world)
+        return _run_and_write(name, config, backbone, out, command_line, world, before)
     finally:
         if world.size > 1:  # only now: to the others a process that leaves looks like one that died
             leave()
 
 
 def _run_and_write(
-    name: str, config: Any, backbone: Backbone, out: Path, command_line: str, world: World
+    name: str, config: Any, backbone: Backbone, out: Path, command_line: str, world: World, before: Usage
 ) -> list[Row]:
     results = out / "results.csv"
     provenance.code_version()  # remembered: the code that runs, not what is there when it ends
@@ -242,14 +115,19 @@ def _run_and_write(
             return rows
     write_items(items_path(results), numbers)
     write_rows(results, rows)
-    if not any(row.failed for row in rows):
+    reasons = [row.status for row in rows if row.failed]
+    end_record(out, before, reasons[0] if reasons else "")
+    if not reasons:
         remove_checkpoints(out, name)
     return rows
 
 
-def failures(name: str, config: Any, reason: str) -> list[Measurement]:
-    """One ``failed: reason`` measurement for every protocol and metric the task would have given."""
-    status = f"failed: {' '.join(reason.split())[:200]}"
+def failures(name: str, config: Any, reason: str, kind: str = "failed") -> list[Measurement]:
+    """One ``failed: reason`` measurement for every protocol and metric the task would have given.
+
+    ``kind`` is ``failed``, or ``not-run`` where it was not even tried.
+    """
+    status = f"{kind}: {' '.join(reason.split())[:200]}"
     return [
         Measurement(config.dataset, "", protocol, TASKS[name].backend, metric, None, None, status=status)
         for protocol in protocols_of(name, config)

@@ -18,6 +18,7 @@ from transfer.report.items import items_path
 from transfer.tasks import TASKS
 
 KEY_NAME = "key.txt"  # written last: what the rows beside it are the result of
+RECORD_NAMES = ("run.json", "code.diff")  # how the rows came about (transfer.run_record)
 STAMP_NAME = "resume.txt"  # what the checkpoints beside it are of
 SEARCH = "search/lr-*/"  # run folders of a detector's learning rates, inside its own
 PREDICTIONS = ("coco_instances_results.json", "per_image.csv", "per_class.csv", "set.json")
@@ -82,7 +83,7 @@ def prepare_folder(out: Path, name: str, key: str) -> None:
     before, nor go on from another's checkpoints."""
     out.mkdir(parents=True, exist_ok=True)
     results, stamp = out / "results.csv", out / STAMP_NAME
-    for leftover in (results, items_path(results), out / KEY_NAME):
+    for leftover in (results, items_path(results), *(out / name for name in (KEY_NAME, *RECORD_NAMES))):
         leftover.unlink(missing_ok=True)
     if not TASKS[name].shared:
         return  # frameworks keep their own folders
