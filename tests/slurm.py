@@ -30,7 +30,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=1
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 CredType=cred/munge
 SlurmUser=root
 SlurmdUser=root
@@ -58,7 +58,8 @@ JobRequeue=1
 ReturnToService=2
 KillWait={kill_wait}
 SlurmctldTimeout=10
-SlurmdTimeout=10
+SlurmdTimeout=4
+MessageTimeout=2
 MinJobAge=600
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=UNLIMITED State=UP
