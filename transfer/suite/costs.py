@@ -1,0 +1,116 @@
+"""Hours, memory and disk of configurations: published or derived (``configs/costs.csv``), and measured rows.
+
+docs/costs.md says how each number comes about.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import os
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transfer.identity import identity
+from transfer.provenance import config_sha256
+
+CHECKOUT = Path(__file__).parents[2]
+COSTS = CHECKOUT / "configs" / "costs.csv"
+MEASURED = CHECKOUT / "results" / "measured"
+COLUMNS = ("config", "gpus", "gpu", "gpu_memory_gb", "hours", "disk_gb", "memory_gb", "source")
+WORDS = ("config", "gpu", "source")
+RUN_COLUMNS = ("backbone_sha256", "branch", "seed", "source", "hardware", "wall_s")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One line of ``configs/costs.csv``: what a configuration takes, as published or derived from that."""
+
+    gpus: int  # that ``hours`` is of
+    gpu: str  # their name
+    gpu_memory_gb: float  # of each, 10^9 bytes
+    hours: float  # of wall clock on these GPUs
+    disk_gb: float
+    memory_gb: float
+    source: str  # in words
+
+
+def cost_of(config_path: Path) -> Cost | None:
+    """The line of a configuration; None where it has none."""
+    place = Path(os.path.abspath(config_path))
+    inside = place.relative_to(CHECKOUT) if place.is_relative_to(CHECKOUT) else config_path
+    return costs().get(inside.as_posix())
+
+
+@functools.cache
+def costs(path: Path = COSTS) -> dict[str, Cost]:
+    """The costs by configuration, a path from the checkout's root; none where there is no such file.
+
+    Raises:
+        ValueError: other columns, or a cell that is no number where one belongs; names the line.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, Cost] = {}
+    with path.open(newline="", encoding="utf-8") as handle:
+        reader = csv.DictReader(handle)
+        if reader.fieldnames != list(COLUMNS):
+            raise ValueError(f"{path}: expected the columns {', '.join(COLUMNS)}, found {reader.fieldnames}")
+        for row in reader:
+            try:
+                numbers = [float(row[column] or 0) for column in COLUMNS if column not in WORDS]
+            except ValueError as error:
+                raise ValueError(f"{path}: line {reader.line_num}: {error}") from None
+            gpus, gpu_memory_gb, hours, disk_gb, memory_gb = numbers
+            found[row["config"]] = Cost(
+                int(gpus), row["gpu"], gpu_memory_gb, hours, disk_gb, memory_gb, row["source"]
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class _Run:
+    hardware: str
+    hours: float
+
+
+def measured_hours(config: Any, gpus: int) -> tuple[float, str]:
+    """The median over the measured runs of this very configuration, and on what; (0, "") where there is none.
+
+    Of several machines that one counts which has GPUs as the job has, then that with more runs.
+    """
+    runs = measured_runs().get(config_sha256(identity(config)), ())
+    by_hardware: dict[str, list[float]] = {}
+    for run in runs:
+        by_hardware.setdefault(run.hardware, []).append(run.hours)
+    if not by_hardware:
+        return 0.0, ""
+
+    def fits(hardware: str) -> tuple[bool, int, str]:
+        on_gpu = " cores " not in f" {hardware}"
+        return on_gpu == bool(gpus), len(by_hardware[hardware]), hardware
+
+    hardware = max(by_hardware, key=fits)
+    hours = by_hardware[hardware]
+    return statistics.median(hours), f"median of {len(hours)} runs measured on {hardware}"
+
+
+@functools.cache
+def measured_runs(folder: Path = MEASURED) -> dict[str, tuple[_Run, ...]]:
+    """The finished runs behind the committed rows, by the digest of their configuration.
+
+    The rows of one run share backbone, seed, command and time; a time that was not taken is left out.
+    """
+    found: dict[str, dict[tuple[str, ...], _Run]] = {}
+    for path in sorted(folder.glob("*.csv")):
+        if path.name.endswith(".items.csv"):
+            continue
+        with path.open(newline="", encoding="utf-8") as handle:
+            for row in csv.DictReader(handle):
+                if row["status"] == "ok" and row["wall_s"] and row["hardware"]:
+                    key = tuple(row[column] for column in RUN_COLUMNS)
+                    run = _Run(row["hardware"], float(row["wall_s"]) / 3600)
+                    found.setdefault(row["config_sha256"], {})[key] = run
+    return {digest: tuple(runs.values()) for digest, runs in found.items()}

@@ -1,0 +1,190 @@
+"""Why a job cannot run here, told before anything starts; looked at once for all jobs that share it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transfer.suite import doctor
+from transfer.suite.job import Needs
+from transfer.suite.machine import find_gpus, free_gb, nearest_folder, why_not_writable
+
+ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}")  # without a default
+JSON_READ_BYTES = 32_000_000  # a longer file is looked at from its two ends, in which a cut-off one shows
+GZIP = b"\x1f\x8b"
+
+
+def what_stops(task: str, needs: Needs, out: Path, *, elsewhere: bool = False) -> str:
+    """Why a job cannot run, in one line with the next step; "" where nothing is known to stop it.
+
+    Args:
+        task: a key of :data:`transfer.tasks.TASKS`.
+        needs: what it takes.
+        out: its run folder, which need not be there.
+        elsewhere: other machines run it, with the same files and environment: GPUs are theirs to have.
+    """
+    for path in needs.data:
+        if fault := data_fault(task, path):
+            return fault
+    if fault := package_fault(needs.packages or task):
+        return fault
+    if needs.gpus and not elsewhere and (fault := gpu_fault(needs.gpus, needs.gpu_memory_gb)):
+        return fault
+    folder = nearest_folder(out)
+    if fault := _writing_fault(folder):
+        return f"{fault}; give --out a folder of yours"
+    free = _free_gb(folder)
+    if free < needs.disk_gb:
+        short = f"{folder} has {free:.1f} GB free, the run may leave {needs.disk_gb:.1f} GB"
+        return f"{short}; make room, or give --out on another disk"
+    return ""
+
+
+@functools.cache
+def data_fault(task: str, path: str) -> str:
+    """Why data cannot be read, as far as a glance shows; "" where nothing is seen."""
+    place = Path(path)
+    try:
+        if not place.exists():
+            return f"{path} is not there; next: {how_to_get(path)}"
+        fault = _folder_fault(task, place) if place.is_dir() else _file_fault(place)
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return fault and f"{fault}; next: {how_to_get(path)}"
+
+
+def _folder_fault(task: str, folder: Path) -> str:
+    with os.scandir(folder) as entries:
+        first = next((entry for entry in entries if not entry.name.startswith(".")), None)
+    if first is None:
+        return f"{folder} is empty"
+    return ""
+
+
+def _file_fault(path: Path) -> str:
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        start = handle.read(64)
+        handle.seek(max(0, size - 64))
+        end = handle.read(64)
+    if not size:
+        return f"{path} is empty"
+    if path.suffix == ".gz" and not start.startswith(GZIP):
+        return f"{path} is no gzip archive"
+    if path.suffix == ".json":
+        if start.lstrip()[:1] not in (b"{", b"[") or end.rstrip()[-1:] not in (b"}", b"]"):
+            return f"{path} is no JSON, or cut off"
+        if size <= JSON_READ_BYTES:
+            try:
+                content = json.loads(path.read_bytes())
+            except (ValueError, RecursionError) as error:
+                return f"{path} is no JSON ({error})"
+            if not content:
+                return f"{path} holds nothing"
+    return ""
+
+
+@functools.cache
+def package_fault(group: str) -> str:
+    """Why a task's packages do not serve; each is tried once in a process, and only what is asked for."""
+    needs = doctor.NEEDS[group]
+    missing = [need for need in needs if need not in _PACKAGES]
+    _PACKAGES.update(doctor.examine(missing))
+    return doctor.what_stops(group, _PACKAGES)
+
+
+_PACKAGES: dict[str, doctor.Package] = {}
+
+
+@functools.cache
+def gpu_fault(gpus: int, memory_gb: float) -> str:
+    """Why this machine's GPUs do not serve."""
+    try:
+        found = find_gpus()
+    except RuntimeError as error:
+        return str(error)
+    if len(found) < gpus:
+        there = f"{len(found)} x {found[0].name}" if found else "none"
+        return (
+            f"it takes {gpus} GPUs, this machine has {there}; give fewer by --num-gpus, or --executor slurm"
+        )
+    fitting = [gpu for gpu in found if gpu.memory_gb >= memory_gb]
+    if len(fitting) < gpus:
+        largest = max(gpu.memory_gb for gpu in found)
+        return f"it takes GPUs of {memory_gb:.1f} GB, the largest here has {largest:.1f} GB"
+    return ""
+
+
+_writing_fault = functools.cache(why_not_writable)
+_free_gb = functools.cache(free_gb)
+
+
+def how_to_get(path: str) -> str:
+    """The next step for data that are not there, by a name in their path."""
+    parts = Path(path).parts
+    for names, step in HOW_TO_GET:
+        if any(all(part in parts for part in name.split("/")) for name in names):
+            return step
+    return "docs/ says how the data of this task are laid out; set the path in the configuration"
+
+
+def unset_variable(config_path: Path) -> str:
+    """The first environment variable that a configuration and its bases name and that is not set; "" if none.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`transfer.base_files.read_with_bases`.
+    """
+    from omegaconf import OmegaConf
+
+    from transfer.base_files import read_with_bases
+
+    content = OmegaConf.to_container(read_with_bases(config_path), resolve=False)
+    for text in _texts(content):
+        for name in ENVIRONMENT.findall(text):
+            if not os.environ.get(name):
+                return str(name)
+    return ""
+
+
+def _texts(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        for value in node.values():
+            yield from _texts(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value)
+    elif isinstance(node, str):
+        yield node
+
+
+PREPARE = "tools/prepare_data.py"
+# Names in a path (a/b: both) -> how to get what lies there; the first that fits.
+HOW_TO_GET: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("mini",), "python -m transfer.data.mini data/mini"),
+    (("coco200_person",), f"{PREPARE} coco --help, as configs/detect/coco200_person.yaml says"),
+    (("imagenet_subsets",), f"{PREPARE} imagenet-lists --to DIR/imagenet_subsets"),
+    (("imagenet",), "unpack ILSVRC 2012 into imagenet/train and imagenet/val"),
+    (("ILSVRC",), "ImageNet VID and DET by mmtrack's converters, as configs/track/sot_lasot.yaml says"),
+    (("many_shot",), f"{PREPARE} many-shot --help"),
+    (("cifar10.tar.gz", "cifar10"), f"{PREPARE} cifar10 --help"),
+    (("VOC2007", "VOC2012"), f"{PREPARE} voc --help"),
+    (("coco",), f"{PREPARE} coco --help"),
+    (("otb100",), f"{PREPARE} otb --help"),
+    (("lasot",), f"{PREPARE} lasot --help"),
+    (("davis2017",), f"{PREPARE} davis --help"),
+    (("fairmot", "costa", "lighttrack_msra152"), "the authors' given observations, as docs/tracking.md says"),
+    (("mot16",), f"{PREPARE} mot16 --help"),
+    (("mot17",), f"{PREPARE} mot17 --help"),
+    (("mots20",), f"{PREPARE} mots --help"),
+    (("posetrack18",), f"{PREPARE} posetrack --help"),
+    (
+        ("data/pets09",),
+        "configs/track/frozen/mot_pets09.yaml makes it of the video, when frozen-mot runs it first",
+    ),
+    (("youtube_vis_2019",), "lay it out as configs/track/vis_youtube.yaml says"),
+)
