@@ -6,6 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from transfer.plain_yaml import load_yaml
+
 
 def read_with_bases(path: Path) -> DictConfig:
     """A YAML file merged over the file that its ``base`` names, that one over its own, and so on.
@@ -17,7 +19,8 @@ def read_with_bases(path: Path) -> DictConfig:
     Raises:
         FileNotFoundError: one of the files is not there; the message gives the chain that led to it.
         ValueError: a chain that comes back to itself, a ``base`` that is no path, or a file that holds
-            anything but keys and values; the message gives the chain.
+            anything but keys and values, or that :func:`~transfer.plain_yaml.load_yaml` refuses; the message
+            gives the chain.
     """
     layers: list[DictConfig] = []
     chain: list[Path] = []
@@ -42,7 +45,10 @@ def _read(chain: list[Path]) -> DictConfig:
     if not chain[-1].is_file():
         place = "its folder" if len(chain) == 1 else f"the folder of {chain[-2]}"
         raise FileNotFoundError(f"{_say(chain)}: no such configuration; base: is a path from {place}")
-    layer = OmegaConf.load(chain[-1])
+    try:
+        layer = load_yaml(chain[-1])
+    except ValueError as error:
+        raise ValueError(_say([*chain[:-1], Path(str(error))])) from None
     if not isinstance(layer, DictConfig):
         raise ValueError(f"{_say(chain)}: expected keys and values, found {type(layer).__name__}")
     return layer

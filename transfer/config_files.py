@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from transfer.detect.yaml_values import BASE_KEY
 from transfer.findings import Finding, Weights, concerns
+from transfer.plain_yaml import HARMLESS_TAGS, compose
+from transfer.trust import FLAG, check_program, is_own, is_trusting, trusting
 
 MAX_PASSES = 8  # a repair can bring up the next finding: norms that train want precise statistics
 
@@ -47,14 +52,8 @@ def kind_of(path: Path) -> str:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such configuration")
-    text = path.read_text(encoding="utf-8")
     if path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        try:
-            node = yaml.compose(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not YAML ({one_line(error)})") from error
+        node = compose(path, None)
         keys = {key.value for key, _ in node.value} if isinstance(node, yaml.MappingNode) else set()
         return "detectron2 LazyConfig" if "model" in keys else "detectron2 YAML"
     if path.suffix != ".py":
@@ -62,8 +61,8 @@ def kind_of(path: Path) -> str:
             f"{path}: expected a configuration in .yaml, .yml or .py, found {path.suffix or 'no suffix'}"
         )
     try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{path}: not Python ({one_line(error)})") from error
     names: set[str] = set()
     for statement in ast.walk(tree):
@@ -98,8 +97,13 @@ def read_config(kind: Kind, path: Path) -> Any:
 
     Raises:
         ImportError: the framework is not installed; names the command that installs it.
-        ValueError: whatever the framework or the file raised, in one line.
+        ValueError: a program that nobody vouches for, of which nothing was executed; or whatever the
+            framework or the file raised, in one line.
     """
+    if kind.layout == "detectron2" and path.suffix != ".py":
+        _check_yaml(path, ())
+    else:
+        check_program(path)
     module = importlib.import_module(kind.module)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the frameworks say at import is not about the configuration
@@ -114,6 +118,25 @@ def read_config(kind: Kind, path: Path) -> Any:
         return module.read(path)
     except (Exception, SystemExit) as error:  # the file is somebody's program; its exit is not ours
         raise ValueError(f"{path}: cannot be read as a configuration: {one_line(error)}") from error
+
+
+def _check_yaml(path: Path, above: tuple[Path, ...]) -> None:
+    """Refuse detectron2's YAML where it calls Python, which detectron2 does, or has a base on the net."""
+    if is_trusting() or is_own(path) or path.resolve() in above or not path.is_file():
+        return  # what is its own base, or not there, detectron2 tells
+    try:
+        node = compose(path, HARMLESS_TAGS)
+    except ValueError as error:
+        raise ValueError(f"{error}; look into it and give {FLAG} if you would run it") from None
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        if key.value == BASE_KEY:
+            for entry in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                base = str(entry.value)
+                if "://" in base:
+                    raise ValueError(
+                        f"{path}: {BASE_KEY} {base!a}: expected a file; download it, or give {FLAG}"
+                    )
+                _check_yaml(path.parent / Path(base).expanduser(), (*above, path.resolve()))
 
 
 def repair(
@@ -142,7 +165,8 @@ def repair(
     temporary = out.with_name(f".{os.getpid()}.{out.name}")
     try:
         module.write(path, cfg, changes, temporary)
-        left = lint(kind, read_config(kind, temporary), weights, gpus)
+        with trusting(True):  # it was just written from what was trusted
+            left = lint(kind, read_config(kind, temporary), weights, gpus)
         stuck = _fixes(left, allow)
         if stuck:
             raise ValueError(f"{path}: {', '.join(stuck)} did not take its value; change it by hand")

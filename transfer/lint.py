@@ -16,7 +16,9 @@ from transfer.backbone.load import load_source
 from transfer.backbone.naming import COUNTER
 from transfer.config_files import KINDS, Kind, kind_of, lint, one_line, read_config, repair
 from transfer.findings import Sorted, Weights, concerns, sort_out
+from transfer.trust import FLAG, trusting
 
+PROGRAM = "lint_config"
 EPILOG = """\
 WEIGHTS is any checkpoint that the project reads: backbone.safetensors, a file that
 tools/convert_to_d2.py or tools/convert_to_mm.py wrote, a method's own checkpoint. The
@@ -26,7 +28,8 @@ framework, --fix names the converter's default beside it, and says so if it is n
 
 CONFIG is a detectron2 YAML, a detectron2 LazyConfig (.py, or the YAML that detectron2 dumps of
 one) or an mmcv-1 configuration of mmtrack or mmdet (.py). The frameworks' own loaders read it:
-a .py is Python and is executed, and a YAML may call Python. Lint only files that you would run.
+a .py is Python and is executed, and a YAML may call Python. Outside of this project's configs/
+and the frameworks' own that takes --trust-config; give it for files that you would run.
 
 --fix writes the same kind of file: a YAML keeps its _BASE_ and loses its comments; a LazyConfig
 (as YAML) and an mmcv .py are written in full by the framework's own dump.
@@ -38,9 +41,9 @@ exit status: 0 no error (warnings and allowed findings are only listed), 1 an er
 
 examples:
   python tools/lint_config.py mec.pkl configs/pascal_voc_R_50_C4_24k_mec.yaml
-  python tools/lint_config.py backbone.safetensors my_lazy_config.py --fix fixed.yaml
-  python tools/lint_config.py mec.pth siamese_rpn_r50_20e_lasot.py --gpus 4 --fix fixed.py
-  python tools/lint_config.py mec.pth deepsort.py --allow pretrained-url:model.reid.init_cfg.checkpoint
+  python tools/lint_config.py backbone.safetensors my_lazy_config.py --fix fixed.yaml --trust-config
+  python tools/lint_config.py mec.pth siamese_rpn_r50_20e_lasot.py --gpus 4 --fix fixed.py --trust-config
+  python tools/lint_config.py mec.pth configs/track/mmtrack/deepsort_small.py --allow pretrained-url
 """
 
 
@@ -103,9 +106,8 @@ def _sot_refusal(path: Path, backbone_class: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of tools/lint_config.py; returns the exit status."""
-    program = "lint_config"
     parser = argparse.ArgumentParser(
-        prog=program, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=PROGRAM, description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("weights", type=Path, help="any checkpoint that the project reads")
     parser.add_argument("config", type=Path, help="detectron2 YAML or LazyConfig, or mmcv configuration")
@@ -118,7 +120,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--source", help="layout of the checkpoint (default: detected)")
     parser.add_argument("--branch", help="network inside the checkpoint, e.g. online or target")
+    parser.add_argument(FLAG, action="store_true", help="execute a configuration from anywhere")
     args = parser.parse_args(argv)
+    with trusting(args.trust_config):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     logging.getLogger("detectron2").setLevel(logging.ERROR)  # about the version of a YAML
     try:
         name = kind_of(args.config)
@@ -141,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{args.fix}: written" + (", what is left takes a person:" if left else ", nothing left"))
             _print(result)
     except (FileNotFoundError, ValueError, ImportError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     return 1 if result.errors else 0
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from transfer.plain_yaml import HARMLESS_TAGS, compose
+
 BASE_KEY, VERSION_KEY, VERSION = "_BASE_", "VERSION", 2
 
 
@@ -49,8 +51,9 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in [earlier.resolve() for earlier in chain[:-1]]:
         raise ValueError(f"{said}: a chain of _BASE_ that never ends; remove one of them")
     try:
+        compose(path, HARMLESS_TAGS)
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{said}: expected plain YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{said}: expected keys and values, found {type(tree).__name__}")

@@ -23,6 +23,7 @@ from transfer.backbone.contract import Backbone
 from transfer.data.motchallenge import cut_sequence, decode_video, read_sequence, to_coco_video
 from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
+from transfer.trust import check_program
 
 logger = logging.getLogger(__name__)
 METRICS = ("mota", "idf1", "hota", "id_switches")
@@ -75,6 +76,10 @@ class Config:
     device: str = "auto"
     num_workers: int = 0
     allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
+
+    def __post_init__(self) -> None:
+        for recipe in filter(None, (self.detector, self.reid, self.tracker)):
+            check_program(Path(recipe))
 
     @property
     def protocols(self) -> tuple[str, ...]:

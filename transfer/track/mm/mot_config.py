@@ -19,6 +19,7 @@ from transfer.findings import Weights, concerns, refuse, sort_out
 from transfer.track.mm.backbone import image_norm, mmdet_resnet, pretrained
 from transfer.track.mm.lint import find
 from transfer.track.mm.lint_nodes import backbones
+from transfer.trust import check_program
 
 VARIANTS = ("mmtrack", "unfrozen", "syncbn")
 FROZEN = ("frozen-stages", "norm-eval", "frozen-norm")  # the findings that variant mmtrack is about
@@ -35,12 +36,13 @@ def read_recipe(path: str, options: dict[str, Any]) -> Any:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: an option that names nothing in it.
+        ValueError: an option that names nothing in it, or a program that nobody vouches for.
     """
     from mmcv import Config
 
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such mmtrack configuration (paths start at the checkout)")
+    check_program(Path(path))
     cfg = Config.fromfile(path)
     for dotted, value in _values(options):
         *parents, last = dotted.split(".")

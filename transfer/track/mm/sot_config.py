@@ -16,6 +16,7 @@ from transfer.findings import Weights, refuse
 from transfer.ranks import World
 from transfer.track.mm.backbone import image_norm, mmdet_resnet, pretrained
 from transfer.track.mm.lint import find
+from transfer.trust import check_program
 
 SELECT = ("last", "best-test")
 SIAMESE = "SOTResNet"  # mmtrack's, without padding in stem and layer2; a ResNet-50 only
@@ -39,6 +40,9 @@ class Config:
     num_workers: int = -1  # of each process; -1: the recipe's
     seed: int = 0
     allow: list[str] = field(default_factory=list)  # findings that are meant (docs/config_lint.md)
+
+    def __post_init__(self) -> None:
+        check_program(Path(self.mmtrack_config))
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -67,9 +71,9 @@ def resolve(
 
     Raises:
         FileNotFoundError: no such configuration.
-        ValueError: an option that names nothing in the file, a pipeline without the normalisation
-            that the backbone needs, a batch that the processes cannot share, a network that the recipe
-            cannot hold, or a setting that contradicts the backbone, for example a URL.
+        ValueError: an option that names nothing in the file, a program that nobody vouches for, a pipeline
+            without the normalisation that the backbone needs, a batch that the processes cannot share, a
+            network that the recipe cannot hold, or a setting that contradicts the backbone, as a URL does.
     """
     from mmcv import Config as MmcvConfig
 
@@ -79,6 +83,7 @@ def resolve(
         raise FileNotFoundError(f"{recipe}: no such mmtrack configuration (paths start at the checkout)")
     if config.select not in SELECT:
         raise ValueError(f"select: expected one of {', '.join(SELECT)}, found {config.select!r}")
+    check_program(recipe)
     filled = MmcvConfig.fromfile(str(recipe))
     flat = dict(_leaves(config.options))
     for key in flat:

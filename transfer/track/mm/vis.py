@@ -21,6 +21,7 @@ from transfer.backbone.contract import Backbone
 from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 from transfer.track.mm.mot import import_frameworks
+from transfer.trust import check_program
 from transfer.writing import write_text
 
 METRICS = {"mask_ap": "mAP", "mask_ap50": "mAP_50", "mask_ap75": "mAP_75"}
@@ -51,6 +52,9 @@ class Config:
     device: str = "auto"
     num_workers: int = 0
     allow: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check_program(Path(self.tracker))
 
     @property
     def protocols(self) -> tuple[str, ...]:
