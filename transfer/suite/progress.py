@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from rich.live import Live
@@ -101,14 +102,14 @@ class Progress:
 
 def _with_time(state: State, old: State) -> State:
     """A job that has just ended took as long as it was seen to run: rows do not count its process' start."""
-    if state.name == old.name == DONE or (state.name == DONE and old.name == RUNNING):
-        return State(DONE, state.detail, max(state.seconds, old.seconds), state.ended)
+    if state.name == DONE and old.name in (DONE, RUNNING):
+        return replace(state, seconds=max(state.seconds, old.seconds))
     return state
 
 
 def _event(job: Job, state: State) -> str:
     if state.name == RUNNING:
-        return f"started ({reason(state)})"
+        return f"started (progress: {one_line(job.folder / CONSOLE_NAME)})"
     if state.name == DONE:
         return f"ok, {span(state.seconds)}"
     if state.name == FAILED:

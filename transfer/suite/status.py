@@ -16,17 +16,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from transfer.suite.job import Job, read_plan
 from transfer.suite.progress import is_drawable, say
 from transfer.suite.remaining import LEFT, remaining_s, span
 from transfer.suite.state import DONE, FAILED, INTERRUPTED, RUNNING, State, state_of
-from transfer.suite.view import count, left_out, sections, summary, view
+from transfer.suite.view import count, sections, summary, view
 from transfer.suite.words import one_line
 
 REFRESH_S = 1.0
+HINT = "Ctrl-C leaves this view; the jobs go on"
 
 
 def read_states(jobs: Sequence[Job], before: Sequence[State] = ()) -> list[State]:
@@ -71,10 +73,9 @@ def _draw(out: Path, jobs: list[Job], states: list[State], watch: bool) -> list[
     try:
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             while True:
-                times = _left(jobs, states)
-                live.update(
-                    view(jobs, states, str(out), times, console.width, console.height - 1), refresh=True
-                )
+                left, room = _left(jobs, states), console.height - 2
+                shown = view(jobs, states, str(out), left, console.width, room)
+                live.update(Group(shown, Text(HINT, "dim", no_wrap=True)), refresh=True)
                 if not _is_open(states):
                     break
                 time.sleep(REFRESH_S)
@@ -103,11 +104,9 @@ def _print_plain(out: Path, jobs: Sequence[Job], states: Sequence[State]) -> Non
     left = _left(jobs, states)
     say(f"{one_line(out)}: {summary(states)}" + (f"; {left}" if left else ""))
     for section in sections(jobs, states):
-        say(section.name)
+        say(section.title)
         for row in section.rows:
             say("  " + "  ".join(cell for cell in row if cell))
-        if section.more:
-            say(f"  {left_out(section.more)}")
 
 
 def _as_json(out: Path, jobs: Sequence[Job], states: Sequence[State]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -33,12 +34,18 @@ class Section:
     Attributes:
         name: of the state.
         rows: one a line, the cells of each as plain text.
-        more: how many have no line.
+        number: of lines that there would be, were there room.
     """
 
     name: str
     rows: list[tuple[str, ...]]
-    more: int
+    number: int
+
+    @property
+    def title(self) -> str:
+        """Its name, and how many of how many are shown where that is not all."""
+        hidden = f" ({len(self.rows):,} of {self.number:,})" if len(self.rows) < self.number else ""
+        return self.name + hidden
 
 
 def count(states: Sequence[State]) -> dict[str, int]:
@@ -92,12 +99,11 @@ def sections(jobs: Sequence[Job], states: Sequence[State], room: int | None = No
         grouped = [(f"{len(which)} × {jobs[which[0]].task}", text) for text, which in why.items()]
         makers.append((STOPPED, len(grouped), grouped.__getitem__))
     lines = allot([number for _, number, _ in makers], room)
-    shown = []
-    for (name, number, make), given in zip(makers, lines, strict=True):
-        if given:
-            kept = number if number <= given else given - 1
-            shown.append(Section(name, [make(i) for i in range(kept)], number - kept))
-    return shown
+    return [
+        Section(name, [make(i) for i in range(given)], number)
+        for (name, number, make), given in zip(makers, lines, strict=True)
+        if given
+    ]
 
 
 def _row_maker(
@@ -113,10 +119,7 @@ def _row_maker(
 
 
 def allot(wanted: Sequence[int], room: int | None) -> list[int]:
-    """Lines for the rows of each section, beside its title; the first ones come first where room is short.
-
-    A section with fewer lines than rows spends one on saying how many are left out.
-    """
+    """Lines for the rows of each section, beside its title; the first ones come first where room is short."""
     if room is None:
         return list(wanted)
     lines = [0] * len(wanted)
@@ -137,11 +140,6 @@ def summary(states: Sequence[State]) -> str:
     return ", ".join(
         f"{number:,} {name}" for name, number in count(states).items() if number or name in (DONE, WAITING)
     )
-
-
-def left_out(number: int) -> str:
-    """What stands in place of jobs that there is no room for."""
-    return f"and {number:,} more"
 
 
 def view(
@@ -169,17 +167,14 @@ def view(
             line.append(f"{number:,} {name}   ", STYLES.get(name, ""))
     parts: list[RenderableType] = [head, line]
     for section in sections(jobs, states, None if room is None else max(0, room - 2)):
-        parts.append(Text(section.name, STYLES[section.name], no_wrap=True))
-        parts.append(_table(section, width))
-        if section.more:
-            parts.append(Text(f"  {left_out(section.more)}", "dim", no_wrap=True))
+        parts.append(Text(section.title, STYLES[section.name], no_wrap=True))
+        parts.append(Padding(_table(section, width), (0, 0, 0, 2)))
     return Group(*parts)
 
 
 def _table(section: Section, width: int) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0), expand=True)
     where = section.name == RUNNING and width >= 100  # a line of output says more than a host's name
-    table.add_column(width=2)
     table.add_column(no_wrap=True, overflow="ellipsis", max_width=max(12, width * 2 // 5))
     if where:
         table.add_column(no_wrap=True, overflow="ellipsis", max_width=width // 5, style="dim")
@@ -188,5 +183,5 @@ def _table(section: Section, width: int) -> Table:
     table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     for row in section.rows:
         cells = row if where or section.name != RUNNING else (row[0], *row[2:])
-        table.add_row("", *(Text(cell) for cell in cells))
+        table.add_row(*(Text(cell) for cell in cells))
     return table
