@@ -86,10 +86,12 @@ def git_diff() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Version of every installed distribution that a task needs, by its name on a package index."""
+    """Versions of Python and of each installed distribution that a task needs, by its name on an index."""
     names = {name for needs in NEEDS.values() for need in needs for name in need.split("|")}
     found = {name: find_version(name) for name in sorted(names)}
-    return {name: version for name, version in found.items() if version}
+    return {"python": platform.python_version()} | {
+        name: version for name, version in found.items() if version
+    }
 
 
 def environment() -> dict[str, str]:

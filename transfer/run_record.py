@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import resource
 import shlex
 import sys
@@ -92,7 +91,7 @@ def begin_record(
             "diff_characters": len(diff),
             "diff_cut": len(diff) > DIFF_CAP,
         },
-        "packages": {"python": platform.python_version(), **provenance.versions()},
+        "packages": provenance.versions(),
         "environment": provenance.environment(),
         "hardware": provenance.machine(),
         "processes": {
@@ -148,6 +147,11 @@ def end_record(out: Path, before: Usage, reason: str) -> None:
     _write(out, record)
 
 
+def folder_of(run: Path) -> Path:
+    """A run folder, which its ``results.csv`` may stand for."""
+    return run.parent if run.name == "results.csv" else run
+
+
 def read_record(run: Path) -> dict[str, Any]:
     """The record in a run folder, or in that of its ``results.csv``.
 
@@ -155,7 +159,7 @@ def read_record(run: Path) -> dict[str, Any]:
         FileNotFoundError: no such folder, or one without a record.
         ValueError: not a record of this version.
     """
-    folder = run.parent if run.name == "results.csv" else run
+    folder = folder_of(run)
     path = folder / RECORD_NAME
     if not folder.is_dir():
         raise FileNotFoundError(f"{run}: no such run folder")
