@@ -25,7 +25,6 @@ ANNOTATIONS = (
     *(".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".ini", ".mat"),
     *(".list", ".names", ".meta"),
 )
-ABSENT = "absent"
 CHUNK = 1 << 20
 
 
@@ -33,7 +32,8 @@ def data_sha256(paths: Sequence[Path]) -> str:
     """Digest of files and folders, in the given order.
 
     One that is not there counts as that, so that data which arrive later change the digest. What is there is
-    read once in a process: who plans a grid plans one moment of its data.
+    read once in a process, as long as the file or folder itself keeps its time and size: who plans a grid
+    plans one moment of its data. :func:`forget` ends that.
 
     Raises:
         OSError: a file or folder that cannot be read; the error names it.
@@ -41,24 +41,29 @@ def data_sha256(paths: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         place = os.path.abspath(path)
-        digest.update(f"{tree_sha256(place) if os.path.exists(place) else ABSENT}\n".encode())
+        try:
+            found = os.stat(place)
+        except (FileNotFoundError, NotADirectoryError):
+            digest.update(b"absent\n")
+            continue
+        digest.update(_tree_sha256(place, found.st_ino, found.st_mtime_ns, found.st_size))
     return digest.hexdigest()
 
 
-@functools.cache
-def tree_sha256(place: str) -> str:
-    """Digest of one file, or of a folder and all below it.
+def forget() -> None:
+    """Read everything anew from here on: for whoever changes data below a folder that was read."""
+    _tree_sha256.cache_clear()
 
-    Raises:
-        OSError: as :func:`data_sha256`.
-    """
+
+@functools.cache
+def _tree_sha256(place: str, *_state: int) -> bytes:
     small = _is_small(place)
     digest = hashlib.sha256(b"whole\n" if small else b"annotations\n")
     for name, path, size in _files(place):
         digest.update(f"{len(name)} {size} ".encode() + name)  # lengths first: no two trees write the same
         if size >= 0 and (small or _is_annotation(path, size)):
             digest.update(_content_sha256(path))
-    return digest.hexdigest()
+    return digest.digest()
 
 
 def _is_small(place: str) -> bool:
@@ -76,9 +81,13 @@ def _is_annotation(path: str, size: int) -> bool:
 
 def _content_sha256(path: str) -> bytes:
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
-        while chunk := handle.read(CHUNK):
-            digest.update(chunk)
+    try:
+        with open(path, "rb") as handle:
+            while chunk := handle.read(CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        error.filename = error.filename or path  # an error while reading does not name the file
+        raise
     return digest.digest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import functools
 import os
+import re
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,10 @@ COSTS = CHECKOUT / "configs" / "costs.csv"
 MEASURED = CHECKOUT / "results" / "measured"
 COLUMNS = ("config", "gpus", "gpu", "gpu_memory_gb", "hours", "disk_gb", "memory_gb", "source")
 WORDS = ("config", "gpu", "source")
+CORES = re.compile(r"\d+ cores ")  # how the hardware of a row begins that no GPU computed
+COMMAND = re.compile(
+    r"python -m transfer [\w-]+ (?P<config>configs/\S+\.yaml) (?!.*\S+=)"
+)  # without overrides
 RUN_COLUMNS = ("backbone_sha256", "branch", "seed", "source", "hardware", "wall_s")
 
 
@@ -39,9 +44,12 @@ class Cost:
 
 def cost_of(config_path: Path) -> Cost | None:
     """The line of a configuration; None where it has none."""
+    return costs().get(_in_checkout(config_path))
+
+
+def _in_checkout(config_path: Path) -> str:
     place = Path(os.path.abspath(config_path))
-    inside = place.relative_to(CHECKOUT) if place.is_relative_to(CHECKOUT) else config_path
-    return costs().get(inside.as_posix())
+    return (place.relative_to(CHECKOUT) if place.is_relative_to(CHECKOUT) else config_path).as_posix()
 
 
 @functools.cache
@@ -76,30 +84,36 @@ class _Run:
     hours: float
 
 
-def measured_hours(config: Any, gpus: int) -> tuple[float, str]:
-    """The median over the measured runs of this very configuration, and on what; (0, "") where there is none.
+def measured_hours(config: Any, config_path: Path, gpus: int) -> tuple[float, str]:
+    """The median over measured runs of a configuration, and on what; (0, "") where there is none.
 
-    Of several machines that one counts which has GPUs as the job has, then that with more runs.
+    Runs of this very configuration count, or, where there is none, those of the same file as it was before.
+    A GPU's time says nothing to a job on processors; to a job on GPUs the time of processors is a bound, which
+    counts where no GPU was measured. Of several machines that one counts which has more runs.
     """
-    runs = measured_runs().get(config_sha256(identity(config)), ())
+    measured = measured_runs()
+    of_this = measured.get(config_sha256(identity(config)), ())
+    runs = of_this or measured.get(_in_checkout(config_path), ())
     by_hardware: dict[str, list[float]] = {}
     for run in runs:
-        by_hardware.setdefault(run.hardware, []).append(run.hours)
+        if gpus or CORES.match(run.hardware):
+            by_hardware.setdefault(run.hardware, []).append(run.hours)
     if not by_hardware:
         return 0.0, ""
 
     def fits(hardware: str) -> tuple[bool, int, str]:
-        on_gpu = " cores " not in f" {hardware}"
-        return on_gpu == bool(gpus), len(by_hardware[hardware]), hardware
+        return not CORES.match(hardware), len(by_hardware[hardware]), hardware
 
     hardware = max(by_hardware, key=fits)
     hours = by_hardware[hardware]
-    return statistics.median(hours), f"median of {len(hours)} runs measured on {hardware}"
+    number = "1 run" if len(hours) == 1 else f"{len(hours)} runs"
+    before = "" if of_this else " of this file as it was before"
+    return statistics.median(hours), f"median of {number}{before}, measured on {hardware}"
 
 
 @functools.cache
 def measured_runs(folder: Path = MEASURED) -> dict[str, tuple[_Run, ...]]:
-    """The finished runs behind the committed rows, by the digest of their configuration.
+    """The finished runs behind the committed rows, by digest of their configuration and by its path.
 
     The rows of one run share backbone, seed, command and time; a time that was not taken is left out.
     """
@@ -109,8 +123,10 @@ def measured_runs(folder: Path = MEASURED) -> dict[str, tuple[_Run, ...]]:
             continue
         with path.open(newline="", encoding="utf-8") as handle:
             for row in csv.DictReader(handle):
-                if row["status"] == "ok" and row["wall_s"] and row["hardware"]:
-                    key = tuple(row[column] for column in RUN_COLUMNS)
-                    run = _Run(row["hardware"], float(row["wall_s"]) / 3600)
-                    found.setdefault(row["config_sha256"], {})[key] = run
-    return {digest: tuple(runs.values()) for digest, runs in found.items()}
+                if row["status"] != "ok" or not row["wall_s"] or not row["hardware"]:
+                    continue
+                named = COMMAND.match(row["source"])
+                run = _Run(row["hardware"], float(row["wall_s"]) / 3600)
+                for key in (row["config_sha256"], named["config"] if named else ""):
+                    found.setdefault(key, {})[tuple(row[column] for column in RUN_COLUMNS)] = run
+    return {key: tuple(runs.values()) for key, runs in found.items() if key}

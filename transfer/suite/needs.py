@@ -178,7 +178,7 @@ def needs_of(
     """
     cost = cost_of(config_path)
     gpus = _gpus(config, cost, num_gpus)
-    hours, hours_source = measured_hours(config, gpus)
+    hours, hours_source = measured_hours(config, config_path, gpus)
     if not hours and cost and cost.hours:
         shared = gpus * num_machines
         hours = cost.hours * cost.gpus / shared if shared else 0.0

@@ -6,17 +6,19 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from transfer.suite import doctor
 from transfer.suite.job import Needs
 from transfer.suite.machine import find_gpus, free_gb, nearest_folder, why_not_writable
+from transfer.tasks import TASKS
 
 ENVIRONMENT = re.compile(r"\$\{oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}")  # without a default
 JSON_READ_BYTES = 32_000_000  # a longer file is looked at from its two ends, in which a cut-off one shows
 GZIP = b"\x1f\x8b"
+SEQUENCES = ("mot", "frozen-mot", "frozen-mots")  # whose folders are MOTChallenge's, or a detector's text
 
 
 def what_stops(task: str, needs: Needs, out: Path, *, elsewhere: bool = False) -> str:
@@ -45,25 +47,53 @@ def what_stops(task: str, needs: Needs, out: Path, *, elsewhere: bool = False) -
     return ""
 
 
-@functools.cache
 def data_fault(task: str, path: str) -> str:
     """Why data cannot be read, as far as a glance shows; "" where nothing is seen."""
-    place = Path(path)
     try:
-        if not place.exists():
-            return f"{path} is not there; next: {how_to_get(path)}"
-        fault = _folder_fault(task, place) if place.is_dir() else _file_fault(place)
+        found = os.stat(path)
+        fault = _seen_at_a_glance(task, path, found.st_mtime_ns, found.st_size)
+    except (FileNotFoundError, NotADirectoryError):
+        fault = f"{path} is not there"
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror})"
-    return fault and f"{fault}; next: {how_to_get(path)}"
+        fault = f"{error.filename or path} cannot be read ({error.strerror})"
+    return f"{fault}; next: {how_to_get(path)}" if fault else ""
+
+
+@functools.cache
+def _seen_at_a_glance(task: str, path: str, *_state: int) -> str:
+    place = Path(path)
+    return _folder_fault(task, place) if place.is_dir() else _file_fault(place)
 
 
 def _folder_fault(task: str, folder: Path) -> str:
-    with os.scandir(folder) as entries:
-        first = next((entry for entry in entries if not entry.name.startswith(".")), None)
+    """What a folder lacks at first sight: anything at all, a folder of images for each class, frames."""
+    inside = _visible(folder)
+    first = next(inside, None)
     if first is None:
         return f"{folder} is empty"
+    package = TASKS[task].package
+    if package == "classify" and not folder.as_posix().endswith(doctor.MANY_SHOT_SETS):
+        if not first.is_dir():
+            first = next((entry for entry in inside if entry.is_dir()), None)
+        if first is None:
+            return f"{folder} holds no folder of images for each class"
+        if next(_visible(Path(first.path)), None) is None:
+            return f"{first.path} is empty, a class without images"
+    if task in SEQUENCES and not _holds_sequences(folder):
+        return f"{folder} holds neither img1/ with frames, nor sequences that do, nor text files"
     return ""
+
+
+def _holds_sequences(folder: Path) -> bool:
+    places = (folder, *(Path(entry.path) for entry in _visible(folder) if entry.is_dir()))
+    return any(
+        (place / "img1").is_dir() and next(_visible(place / "img1"), None) is not None for place in places
+    ) or any(entry.name.endswith(".txt") for entry in _visible(folder))
+
+
+def _visible(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not entry.name.startswith("."))
 
 
 def _file_fault(path: Path) -> str:
@@ -84,21 +114,24 @@ def _file_fault(path: Path) -> str:
                 content = json.loads(path.read_bytes())
             except (ValueError, RecursionError) as error:
                 return f"{path} is no JSON ({error})"
-            if not content:
-                return f"{path} holds nothing"
+            if not content or (isinstance(content, dict) and content.get("images", "unasked") == []):
+                return f"{path} lists nothing"
     return ""
 
 
-@functools.cache
 def package_fault(group: str) -> str:
-    """Why a task's packages do not serve; each is tried once in a process, and only what is asked for."""
-    needs = doctor.NEEDS[group]
-    missing = [need for need in needs if need not in _PACKAGES]
-    _PACKAGES.update(doctor.examine(missing))
+    """Why a task's packages do not serve; each is tried once in a process."""
+    try_packages([group])
     return doctor.what_stops(group, _PACKAGES)
 
 
-_PACKAGES: dict[str, doctor.Package] = {}
+def try_packages(groups: Iterable[str]) -> None:
+    """Try what several tasks need, two packages at a time: some seconds each, which later calls save."""
+    needs = dict.fromkeys(need for group in groups for need in doctor.NEEDS[group])
+    _PACKAGES.update(doctor.examine([need for need in needs if need not in _PACKAGES]))
+
+
+_PACKAGES: dict[str, doctor.Package] = {}  # what was tried in this process
 
 
 @functools.cache
