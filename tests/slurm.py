@@ -22,6 +22,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "setpriv")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 KILL_WAIT = 5  # seconds from SIGTERM to SIGKILL
+SAVE_WAIT = 6  # seconds until slurmctld has surely written a change; a SIGKILL before may lose the job
 MEMORY_MB = 16000  # that each node says it has; not counted, but more cannot be asked for
 # A low job loses its node to a high one and is queued again. A requeued job waits cred_expire seconds.
 CONFIG = """\
@@ -58,8 +59,7 @@ JobRequeue=1
 ReturnToService=2
 KillWait={kill_wait}
 SlurmctldTimeout=10
-SlurmdTimeout=4
-MessageTimeout=2
+SlurmdTimeout=5
 MinJobAge=600
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=UNLIMITED State=UP
@@ -101,7 +101,7 @@ class Slurm:
             undo.callback(self.close)
             self._configure()
             self._start_munged()
-            self._start("slurmctld", "slurmctld", "-D")
+            self.start_controller()
             for i in range(len(self.names)):
                 self.start_node(i)
             self.wait_for(lambda: self.node_states() == ["idle"] * len(self.names), "all nodes to be idle")
@@ -162,7 +162,7 @@ class Slurm:
                 if condition():
                     return
             assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}\n{self._logs()}"
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def wait_state(self, job_id: str, *states: str, timeout_s: float = 60) -> None:
         """Until a job (or array element, ``7_0``) is in one of these states."""
@@ -172,11 +172,19 @@ class Slurm:
         """Until no job waits or runs."""
         self.wait_for(lambda: not self.run("squeue", "--noheader").strip(), "all jobs to end", timeout_s)
 
-    def restart_controller(self, kill: bool = True) -> None:
-        """End slurmctld, by SIGKILL or in order, and start it again from the state that it saved."""
-        self._stop("slurmctld", signal.SIGKILL if kill else signal.SIGTERM)
+    def start_controller(self) -> None:
+        """Start slurmctld from the state that it saved, and wait until it answers."""
         self._start("slurmctld", "slurmctld", "-D")
         self.wait_for(lambda: "UP" in self.run("scontrol", "ping"), "slurmctld to answer")
+
+    def stop_controller(self, with_signal: signal.Signals = signal.SIGKILL) -> None:
+        """End slurmctld; nodes and jobs run on."""
+        self._stop("slurmctld", with_signal)
+
+    def restart_controller(self, kill: bool = True) -> None:
+        """End slurmctld, by SIGKILL or in order, and start it again."""
+        self.stop_controller(signal.SIGKILL if kill else signal.SIGTERM)
+        self.start_controller()
 
     def stop_node(self, i: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
         """End one slurmd. What its jobs had started runs on: see crash_node."""
