@@ -13,7 +13,7 @@ from transfer import provenance
 from transfer.backbone.contract import Backbone
 from transfer.data.checksum import data_sha256
 from transfer.identity import identity
-from transfer.suite.needs import data_paths
+from transfer.inputs import data_paths
 from transfer.tasks import TASKS
 
 KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the key of the job that a plan has this process run

@@ -16,12 +16,12 @@ from transfer.backbone.contract import read_backbone
 from transfer.data.checksum import data_sha256
 from transfer.evaluate import load_config
 from transfer.identity import identity
+from transfer.inputs import data_paths
 from transfer.keys import KEY_VARIABLE, code_of
 from transfer.report.rows import Row, read_rows
 from transfer.run_record import folder_of, read_record
 from transfer.show_run import row_name
 from transfer.suite.doctor import print_table
-from transfer.suite.needs import data_paths
 from transfer.suite.words import as_word, one_line
 from transfer.tasks import TASKS
 

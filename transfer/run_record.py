@@ -24,10 +24,10 @@ from transfer import __version__, provenance
 from transfer.backbone.contract import Backbone
 from transfer.data.checksum import data_sha256
 from transfer.identity import identity
+from transfer.inputs import data_paths
 from transfer.keys import code_of, job_key
 from transfer.ranks import World
 from transfer.run_folder import RECORD_NAMES
-from transfer.suite.needs import data_paths
 from transfer.tasks import TASKS
 from transfer.writing import write_text
 
