@@ -10,7 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from transfer.suite.words import read_plain
 from transfer.writing import write_text
 
 PLAN_NAME = "plan.json"
@@ -56,7 +58,7 @@ class Job:
         backbone: its contract file.
         seed: overrides the configuration's.
         out: run folder.
-        key: digest of backbone, resolved configuration, seed, data and code; "" while the backbone is not made.
+        key: digest of backbone, configuration, seed, data and code; "" while the backbone is not made.
         words: of the command after ``python -m transfer``.
         needs: what it takes.
         stop: why it cannot run here, in one line; "" where it can.
@@ -105,19 +107,19 @@ def read_plan(out: Path) -> list[Job]:
     """
     path = out / PLAN_NAME
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(read_plain(path))
         return [_job(entry) for entry in entries]
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such plan; nothing was started in this folder") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"{path}: not a plan of this version ({type(error).__name__}: {error}); start the suite again, which "
-            "writes it anew"
+            f"{path}: not a plan of this version ({type(error).__name__}: {error}); start the suite again, "
+            "which writes it anew"
         ) from None
 
 
-def _job(entry: dict[str, object]) -> Job:
-    needs = dict(entry.pop("needs"))  # type: ignore[call-overload]
+def _job(entry: dict[str, Any]) -> Job:
+    needs = dict(entry["needs"])
     needs["data"] = tuple(needs["data"])
-    words = tuple(entry.pop("words"))  # type: ignore[arg-type]
-    return Job(**entry, words=words, needs=Needs(**needs))  # type: ignore[arg-type]
+    entry["words"] = tuple(entry["words"])
+    return Job(**{**entry, "needs": Needs(**needs)})

@@ -1,69 +1,176 @@
-"""Run a suite's jobs on this machine: one after the other, each in a process of its own."""
+"""Run a suite from its command line's options: backbones, plan, jobs, tables."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
+import argparse
+import shutil
 import sys
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
-from transfer.evaluate import failures, load_config, to_rows
-from transfer.report.items import items_path
-from transfer.report.rows import read_rows, write_rows
-from transfer.run_folder import KEY_NAME
-from transfer.suite.plan import Job, is_done
-from transfer.tasks import TASKS
+import yaml
+from omegaconf.errors import OmegaConfBaseException
+
+from transfer.report.command import main as make_tables
+from transfer.suite.backbones import expected_backbones, prepare_backbones
+from transfer.suite.dry_run import print_plan
+from transfer.suite.executors import Local, Slurm, run_jobs, submission_folder
+from transfer.suite.job import Job, write_plan
+from transfer.suite.plan import Suite, load_suite, plan, write_rows_without_values
+from transfer.suite.progress import Progress
+from transfer.suite.state import (
+    DONE,
+    FAILED,
+    KEY_NAME,
+    STOPPED,
+    State,
+    claim,
+    state_of,
+)
+from transfer.suite.words import check_path, check_slurm_word, one_line
+from transfer.trust import trusting
+
+FULL = 10_000_000  # bytes; with less, a job that was interrupted most likely could not write
 
 
-def run_jobs(jobs: Sequence[Job], num_gpus: int = 1) -> int:
-    """Run what is not done, go on after a failure, return the number of jobs that failed."""
-    num_failed = 0
-    for i, job in enumerate(jobs, 1):
-        place = f"[{i:>{len(str(len(jobs)))}}/{len(jobs)}] {job.label}"
-        if is_done(job):
-            print(f"{place}: done before", flush=True)
-            continue
-        print(f"{place} … (progress: {job.out / 'console.txt'})", flush=True)
-        start = time.perf_counter()
-        ok = run_job(job, num_gpus)
-        num_failed += not ok
-        print(f"{place}: {'ok' if ok else 'FAILED'}, {time.perf_counter() - start:.0f} s", flush=True)
-    return num_failed
+def run(args: argparse.Namespace) -> int:
+    """Run what the options say; returns the exit status."""
+    try:
+        with trusting(args.trust_config):
+            return _run(args)
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        RecursionError,
+        OmegaConfBaseException,
+        yaml.YAMLError,
+    ) as error:
+        print(f"suite: {one_line(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("suite: stopped; the same command goes on", file=sys.stderr)
+        return 130
 
 
-def run_job(job: Job, num_gpus: int = 1) -> bool:
-    """Run one job in a fresh process; its output goes to ``console.txt``, its rows to ``results.csv``.
+def _run(args: argparse.Namespace) -> int:
+    seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else []
+    for path in args.backbone:
+        check_path(path, "--backbone")
+    suite = load_suite(args.suite)
+    if args.only and not any(line.task in args.only for line in suite.tasks):
+        raise ValueError(f"{args.suite}: has none of the tasks {', '.join(args.only)}")
+    out = args.out or Path("runs") / suite.name
+    check_path(out, "--out")
+    executor = make_executor(args, suite, out)
+    candidates = (expected_backbones if args.dry_run else prepare_backbones)(suite, args.backbone, out)
+    planned = plan(
+        suite,
+        candidates,
+        seeds,
+        out,
+        num_gpus=args.num_gpus,
+        num_machines=args.num_machines,
+        trust_config=args.trust_config,
+        elsewhere=isinstance(executor, Slurm),
+    )
+    jobs = [job for job in planned if not args.only or job.task in args.only]
+    if args.dry_run:
+        print_plan(jobs, executor.describe(jobs))
+        return 0
+    write_plan(out, jobs)
+    if args.retry_failed:
+        retry_failed(jobs)
+    for job in jobs:
+        state_that_it_cannot_run(job)
+    with Progress(jobs, suite.name) as progress:
+        states = run_jobs(jobs, executor, progress.update, stop=executor.stop)
+    # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
+    measured = [job.folder / "results.csv" for job in planned if (job.folder / "results.csv").exists()]
+    if measured and make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) != 0:
+        return 2
+    return conclude(jobs, states, out)
 
-    A process that dies (killed, crashed) leaves ``failed: …`` rows, whatever it had written.
-    ``key.txt`` is written last, so a run folder with it is complete.
+
+def make_executor(args: argparse.Namespace, suite: Suite, out: Path) -> Local | Slurm:
+    """The executor that the options ask for.
+
+    Raises:
+        ValueError: an option that is SLURM's alone, or a value that is not fit for a batch script.
     """
-    job.out.mkdir(parents=True, exist_ok=True)
-    results, key_path, key = job.out / "results.csv", job.out / KEY_NAME, job.key
-    for leftover in (key_path, results, items_path(results)):
-        leftover.unlink(missing_ok=True)
-    arguments = [job.task, str(job.config_path), "--backbone", str(job.backbone.path)]
-    arguments += ["--out", str(job.out), "--seed", str(job.seed)]
-    if num_gpus > 1 and TASKS[job.task].shared:
-        arguments += ["--num-gpus", str(num_gpus)]
-    start = time.perf_counter()
-    with (job.out / "console.txt").open("w") as console:
-        code = subprocess.run(
-            [sys.executable, "-m", "transfer", *arguments],
-            stdout=console,
-            stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
-    if code != 0 and not (results.exists() and any(row.failed for row in read_rows(results))):
-        config = load_config(TASKS[job.task], job.config_path, [f"seed={job.seed}"])
-        measurements = failures(job.task, config, f"the process ended with status {code} and no reason given")
-        command_line = shlex.join(["python", "-m", "transfer", *arguments])
-        wall_s = time.perf_counter() - start
-        items_path(results).unlink(missing_ok=True)  # written, but the rows that they belong to were not
-        write_rows(results, to_rows(job.task, config, job.backbone, measurements, command_line, wall_s))
-    if code == 0:
-        temporary = key_path.with_name(f".{KEY_NAME}.{os.getpid()}")
-        temporary.write_text(key + "\n")
-        temporary.replace(key_path)
-    return code == 0
+    folder = submission_folder(out)
+    stop = None if args.keep_going else folder / "stop"
+    parameters = dict(_pair(word) for word in args.slurm)
+    for key in ("partition", "account"):
+        if getattr(args, key) is not None:
+            parameters[key] = getattr(args, key)
+    if args.executor == "local":
+        if parameters or args.num_machines > 1:
+            raise ValueError("--partition, --account, --slurm and --num-machines are for --executor slurm")
+        if args.jobs is not None and args.jobs < 1:
+            raise ValueError(f"--jobs: expected at least 1, found {args.jobs}")
+        return Local(folder.absolute(), args.jobs or 0, args.num_gpus, stop)
+    for key, value in parameters.items():
+        check_slurm_word(key, value)
+    minutes = minutes_of(args.time)
+    return Slurm(folder.absolute(), suite.name, minutes, args.array_parallelism, parameters, stop)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals:
+        raise ValueError(f"--slurm: expected KEY=VALUE, found {word!r}")
+    return key, value
+
+
+def minutes_of(text: str) -> int:
+    """Minutes of ``HH:MM:SS`` or of a number of minutes, rounded up.
+
+    Raises:
+        ValueError: neither of the two, or no time at all.
+    """
+    parts = text.split(":")
+    if len(parts) in (1, 3) and all(part.isdecimal() for part in parts):
+        numbers = [int(part) for part in parts]
+        minutes = numbers[0] if len(parts) == 1 else numbers[0] * 60 + numbers[1] + (numbers[2] > 0)
+        if minutes:
+            return minutes
+    raise ValueError(f"--time: expected HH:MM:SS or minutes, found {text!r}")
+
+
+def retry_failed(jobs: Sequence[Job]) -> None:
+    """Take their verdicts back from failed jobs, unless somebody works there."""
+    for job in jobs:
+        if state_of(job).name == FAILED:
+            with claim(job.folder) as held:
+                if held is not None:
+                    (job.folder / KEY_NAME).unlink(missing_ok=True)
+
+
+def state_that_it_cannot_run(job: Job) -> None:
+    """Rows of a job that cannot run here say why; those of an earlier, finished run stay."""
+    if state_of(job).name != STOPPED or (job.folder / KEY_NAME).exists():
+        return
+    with claim(job.folder) as held:
+        if held is not None:
+            write_rows_without_values(job, "not-run", job.stop)
+
+
+def conclude(jobs: Sequence[Job], states: Sequence[State], out: Path) -> int:
+    """Say what is left to do; returns the exit status."""
+    names = [state.name for state in states]
+    failed, unfinished = names.count(FAILED), len(names) - names.count(DONE) - names.count(FAILED)
+    unfinished -= names.count(STOPPED)
+    if failed:
+        print(f"suite: {failed} of {len(jobs)} jobs failed; --retry-failed runs them again")
+    if unfinished:
+        print(f"suite: {unfinished} of {len(jobs)} jobs were interrupted; run the same command to go on")
+        free = shutil.disk_usage(out).free
+        if free < FULL:
+            print(
+                f"suite: {out}: no space left on device ({free / 1e6:.1f} MB free); make some first",
+                file=sys.stderr,
+            )
+    if names.count(STOPPED):
+        print(f"suite: {names.count(STOPPED)} of {len(jobs)} jobs cannot run here; the tables say why")
+    return 1 if failed or unfinished else 0

@@ -13,18 +13,20 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import io
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from transfer.suite.job import Job
 from transfer.suite.process import birth, kernel
+from transfer.suite.words import read_plain
 from transfer.writing import write_text
 
 KEY_NAME = "key.txt"
@@ -32,6 +34,11 @@ CLAIM_NAME = ".claim"
 BEAT_NAME = "running.json"
 BEAT_S = 10.0  # between two heartbeats
 DEAD_S = 60.0  # without one: machines that share a disk need not agree on the time to the second
+KINDS: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (float, int),
+}  # of what stands in running.json
 
 DONE, FAILED, RUNNING, INTERRUPTED, WAITING, STOPPED = (
     *("done", "failed", "running", "interrupted", "waiting"),
@@ -56,51 +63,90 @@ class State:
     ended: float = 0.0
 
 
+@dataclass(frozen=True)
+class Beat:
+    """What stands in ``running.json``.
+
+    Attributes:
+        host, pid: of the worker.
+        kernel, birth: what that number means, see :mod:`transfer.suite.process`.
+        started: seconds since the epoch.
+        key: of the job.
+        command: that its child runs.
+        submission: SLURM's number of the worker, "" where it is none of SLURM's.
+        why, ended: how the child ended under a worker that lived on, where it left no result.
+        beaten: time of the last heartbeat, which is the file's.
+    """
+
+    host: str
+    pid: int
+    kernel: str
+    birth: str
+    started: float
+    key: str
+    command: str
+    submission: str
+    why: str = ""
+    ended: float = 0.0
+    beaten: float = 0.0
+
+
 def state_of(job: Job) -> State:
     """What has become of a job; where it is unclear whether its rows are whole, it is not done."""
     folder = job.folder
-    if job.key and _text(folder / KEY_NAME) == job.key:
+    if job.key and _text(folder / KEY_NAME).strip() == job.key:
         rows = read_rows(folder / "results.csv")
         if rows:
-            reasons = [row["status"] for row in rows if row["status"].startswith("failed")]
-            seconds = float(rows[0].get("wall_s") or 0)
+            reasons = failures_in(rows)
+            seconds = _number(rows[0].get("wall_s"))
             return State(FAILED, reasons[0], seconds) if reasons else State(DONE, "", seconds)
     about = read_beat(job)
     if about is None:
         return State(STOPPED, job.stop) if job.stop else State(WAITING)
-    if about.get("why"):
-        return State(INTERRUPTED, about["why"], ended=about["ended"])
-    if about.get("kernel") == kernel() != "" and birth(about["pid"]) != about.get("birth"):
-        return State(INTERRUPTED, f"process {about['pid']} on {about['host']} has ended")
-    if time.time() - about["beaten"] > DEAD_S:
-        return State(INTERRUPTED, f"no sign of life from {about['host']}, process {about['pid']}")
-    return State(RUNNING, f"{about['host']}, process {about['pid']}", time.time() - about["started"])
+    if about.why:
+        return State(INTERRUPTED, about.why, ended=about.ended)
+    if about.kernel == kernel() != "" and birth(about.pid) != about.birth:
+        return State(INTERRUPTED, f"process {about.pid} on {about.host} has ended")
+    if time.time() - about.beaten > DEAD_S:
+        return State(INTERRUPTED, f"no sign of life from {about.host}, process {about.pid}")
+    return State(RUNNING, f"{about.host}, process {about.pid}", time.time() - about.started)
 
 
 def _text(path: Path) -> str:
+    """What stands in a file, "" where none can be read."""
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        return read_plain(path)
+    except (FileNotFoundError, ValueError):
         return ""
 
 
-def read_beat(job: Job) -> dict[str, Any] | None:
-    """Who works, or last worked, in the run folder, with the time of the last heartbeat; None: nobody."""
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def read_beat(job: Job) -> Beat | None:
+    """Who works, or last worked, in the run folder; None: nobody, or a file that is none of ours."""
     path = job.folder / BEAT_NAME
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        return {**about, "beaten": path.stat().st_mtime}
-    except (FileNotFoundError, ValueError):
+        about = Beat(**json.loads(_text(path)))
+        if not all(isinstance(getattr(about, field.name), KINDS[str(field.type)]) for field in fields(about)):
+            return None
+        return replace(about, beaten=path.stat().st_mtime)
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows that are there, as text; none where there is no file."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if row.get("status")]
-    except FileNotFoundError:
-        return []
+    """Rows that are there, as text; none where there is no such file."""
+    return [row for row in csv.DictReader(io.StringIO(_text(path))) if row.get("status")]
+
+
+def failures_in(rows: Sequence[dict[str, str]]) -> list[str]:
+    """What the rows that failed say of why, ``failed: `` before it."""
+    return [row["status"] for row in rows if row["status"].startswith("failed")]
 
 
 @contextmanager
@@ -113,8 +159,7 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
     Raises:
         OSError: a folder that cannot be written, or a file system without locks.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / CLAIM_NAME).open("a") as file:
+    with _open_claim(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,11 +175,17 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
         yield file
 
 
+def _open_claim(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Neither through a link that somebody planted there, nor waiting for a pipe's other end.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return open(os.open(folder / CLAIM_NAME, flags, 0o644), "r+")
+
+
 @contextmanager
 def alone(folder: Path, waiting: str) -> Iterator[None]:
     """Do something in a folder while no other process does; ``waiting`` is printed where one has to wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / CLAIM_NAME).open("a") as file:
+    with _open_claim(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -146,32 +197,34 @@ def alone(folder: Path, waiting: str) -> Iterator[None]:
 def begin(job: Job, command_line: str) -> None:
     """Say who works in the run folder, and take back what an earlier run said of it."""
     (job.folder / KEY_NAME).unlink(missing_ok=True)
-    about = {
-        **{"host": socket.gethostname(), "pid": os.getpid(), "started": time.time()},
-        **{"kernel": kernel(), "birth": birth(os.getpid())},
-        **{"key": job.key, "command": command_line, "submission": os.environ.get("SLURM_JOB_ID", "")},
-    }
-    write_text(job.folder / BEAT_NAME, json.dumps(about))
+    pid, submission = os.getpid(), os.environ.get("SLURM_JOB_ID", "")
+    host, started = socket.gethostname(), time.time()
+    _write(job, Beat(host, pid, kernel(), birth(pid), started, job.key, command_line, submission))
+
+
+def _write(job: Job, about: Beat) -> None:
+    write_text(job.folder / BEAT_NAME, json.dumps(asdict(about)))
 
 
 def beat(job: Job) -> None:
     """The heartbeat: still here."""
-    os.utime(job.folder / BEAT_NAME)
+    with suppress(FileNotFoundError):  # somebody tidied up; the claim is what counts
+        os.utime(job.folder / BEAT_NAME)
 
 
 def finish(job: Job) -> None:
     """The rows in the run folder are this job's, and complete."""
     write_text(job.folder / KEY_NAME, job.key + "\n")
-    (job.folder / BEAT_NAME).unlink(missing_ok=True)
+    forget(job)
 
 
 def give_up(job: Job, why: str) -> None:
-    """The job was killed from outside: it is to run again, and until then this is what is known of it."""
-    path = job.folder / BEAT_NAME
-    about = json.loads(path.read_text(encoding="utf-8")) | {"why": why, "ended": time.time()}
-    write_text(path, json.dumps(about))
+    """The job was killed or crashed: it is to run again, and until then this is what is known of it."""
+    about = read_beat(job)
+    if about is not None:
+        _write(job, replace(about, why=why, ended=time.time()))
 
 
 def forget(job: Job) -> None:
-    """Nobody works in the run folder, and nothing could be written about how that ended."""
+    """Nobody works in the run folder any more."""
     (job.folder / BEAT_NAME).unlink(missing_ok=True)

@@ -27,7 +27,9 @@ from transfer.suite.state import (
     beat,
     begin,
     claim,
+    failures_in,
     finish,
+    forget,
     give_up,
     read_beat,
     read_rows,
@@ -35,7 +37,7 @@ from transfer.suite.state import (
 )
 
 KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
-RESULT_NAMES = ("results.csv", "items.csv")
+RESULT_NAMES = ("results.csv", "items.csv", "run.json", "code.diff")
 # Faults of the machine, not of the job: it runs again as soon as the suite does.
 MACHINE_FAULTS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE))
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -68,7 +70,12 @@ class Work:
                 # Also asked again once it is held: another worker may have finished it in between.
                 if held is None or state_of(job).name in (DONE, FAILED):
                     continue
-                ok = run_job(job, held)
+                try:
+                    ok = run_job(job, held)
+                except OSError as error:  # a full disk, most often: not even that can be written down
+                    print(f"{job.label}: {error}", file=sys.stderr, flush=True)
+                    forget(job)
+                    ok = False
             if not ok and self.stop is not None:
                 self.stop.touch()
 
@@ -97,14 +104,13 @@ def run_job(job: Job, held: IO[str]) -> bool:
     begin(job, shlex.join(["python", "-m", "transfer", *words]))
     for name in RESULT_NAMES:
         (folder / name).unlink(missing_ok=True)
-    if before is not None and before.get("key") != job.key:
+    if before is not None and before.key != job.key:
         (folder / "resume.txt").unlink(missing_ok=True)  # checkpoints of other data or another configuration
     start = time.perf_counter()
-    with (folder / "console.txt").open("w", encoding="utf-8") as console:
+    (folder / "console.txt").unlink(missing_ok=True)  # also what might be a link in its place
+    with (folder / "console.txt").open("x", encoding="utf-8") as console:
         code = _run(words, job, console, (held.fileno(),), lambda: beat(job))
-    reasons = [
-        row["status"] for row in read_rows(folder / "results.csv") if row["status"].startswith("failed")
-    ]
+    reasons = failures_in(read_rows(folder / "results.csv"))
     if code == 0 and not reasons:
         finish(job)
         return True
@@ -180,7 +186,7 @@ def _join(job: Job) -> None:
     deadline = time.monotonic() + NODE_WAIT_S
     while state_of(job).name not in (DONE, FAILED):
         about = read_beat(job)
-        if about is not None and about.get("submission") == os.environ["SLURM_JOB_ID"]:
+        if about is not None and about.submission == os.environ["SLURM_JOB_ID"]:
             rank = os.environ["SLURM_NODEID"]
             with (job.folder / f"console-{rank}.txt").open("w", encoding="utf-8") as console:
                 _run([*job.words, *_place(job)], job, console, (), lambda: None)
