@@ -52,6 +52,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             importlib.import_module("mmcv")
 
 
+@pytest.fixture
+def trusted() -> Iterator[None]:
+    """Configurations in a test's own folder may be executed."""
+    from transfer.trust import trusting
+
+    with trusting(True):
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     started = Browser(tmp_path_factory.mktemp("profile"))

@@ -15,7 +15,7 @@ from transfer.evaluate import identity, load_config
 from transfer.tasks import TASKS
 
 BASE = (
-    "dataset: large\nprotocol: knn-k20\ndata_dir: ${oc.env:NOT_SET_HERE}/large\n"
+    "dataset: large\nprotocol: knn-k20\ndata_dir: ${oc.env:SLURM_TMPDIR}/large\n"
     "image_size: 224\nbatch_size: 64\n"
 )
 
@@ -40,14 +40,14 @@ def test_an_interpolation_of_a_base_is_looked_up_only_where_it_is_used(tmp_path:
     write(tmp_path / "base.yaml", BASE)
     elsewhere = write(tmp_path / "elsewhere.yaml", "base: base.yaml\ndata_dir: data\n")
     assert load_config(TASKS["knn"], elsewhere).data_dir == "data"
-    with pytest.raises(InterpolationResolutionError, match="NOT_SET_HERE"):
+    with pytest.raises(InterpolationResolutionError, match="SLURM_TMPDIR"):
         load_config(TASKS["knn"], tmp_path / "base.yaml")
 
 
 def test_the_digest_is_that_of_the_merged_configuration(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", BASE)
     layered = write(tmp_path / "layered.yaml", "base: base.yaml\ndata_dir: data\n")
-    flat = write(tmp_path / "flat.yaml", BASE.replace("${oc.env:NOT_SET_HERE}/large", "data"))
+    flat = write(tmp_path / "flat.yaml", BASE.replace("${oc.env:SLURM_TMPDIR}/large", "data"))
     other = write(tmp_path / "other.yaml", "base: base.yaml\ndata_dir: data\nbatch_size: 65\n")
     digests = [
         provenance.config_sha256(identity(load_config(TASKS["knn"], path))) for path in (layered, flat, other)

@@ -120,12 +120,18 @@ def test_fix_says_what_takes_a_person(
         (["absent.pkl", "{config}"], r"absent.pkl: no such checkpoint file"),
         (["{weights}", "absent.yaml"], "absent.yaml: no such configuration"),
         (["{weights}", "{folder}/a.json"], "expected a configuration in .yaml, .yml or .py, found .json"),
-        (["{weights}", "{folder}/broken.yaml"], "broken.yaml: not YAML"),
+        (["{weights}", "{folder}/broken.yaml"], "broken.yaml: expected plain YAML"),
         (["{weights}", "{folder}/broken.py"], "broken.py: not Python"),
-        (["{weights}", "{folder}/raises.py"], "raises.py: cannot be read .*ZeroDivisionError"),
-        (["{weights}", "{folder}/exits.py"], "exits.py: cannot be read .*SystemExit"),
+        (
+            ["{weights}", "{folder}/raises.py", "--trust-config"],
+            "raises.py: cannot be read .*ZeroDivisionError",
+        ),
+        (["{weights}", "{folder}/exits.py", "--trust-config"], "exits.py: cannot be read .*SystemExit"),
         (["{weights}", "{folder}/list.yaml"], "list.yaml: cannot be read"),
-        (["{weights}", "{folder}/empty.py"], "empty.py: cannot be read .*expected an mmcv configuration"),
+        (
+            ["{weights}", "{folder}/empty.py", "--trust-config"],
+            "empty.py: cannot be read .*expected an mmcv configuration",
+        ),
         (["{weights}", "{folder}/unknown.yaml"], "unknown.yaml: cannot be read .*MODEL.RESNETS.STRIDE"),
         (["{folder}/broken.py", "{config}"], "broken.py: "),
         (
@@ -226,7 +232,7 @@ def test_a_file_for_the_other_siamrpn_backbone_is_refused(
         "model = dict(type='SiamRPN', backbone=dict(type='SOTResNet', depth=50, init_cfg=dict("
         f"type='Pretrained', checkpoint={str(tmp_path / 'mec.pth')!r}, prefix='backbone.')))\n"
     )
-    assert main([str(large.path), str(config)]) == 1
+    assert main([str(large.path), str(config), "--trust-config"]) == 1
     assert "its shortcuts are not those of SOTResNet" in capsys.readouterr().out
     config.write_text(config.read_text().replace("mec.pth", "sot.pth"))
-    assert main([str(large.path), str(config)]) == 0
+    assert main([str(large.path), str(config), "--trust-config"]) == 0

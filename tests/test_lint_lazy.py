@@ -140,6 +140,7 @@ def test_a_configuration_that_yaml_cannot_hold_is_refused_and_leaves_nothing(tmp
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.py"]
 
 
+@pytest.mark.usefixtures("trusted")
 def test_a_file_that_raises_is_one_line_and_leaves_python_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "config.py"
     path.write_text("import detectron2\nraise RuntimeError('by design')\n")

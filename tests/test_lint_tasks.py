@@ -71,6 +71,7 @@ def test_detection_refuses_before_training_and_passes_with_the_exception(
     assert f"allowed: {name}" in caplog.text
 
 
+@pytest.mark.usefixtures("trusted")
 def test_mot_refuses_before_training_and_passes_with_the_exception(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,6 +99,7 @@ def test_mot_refuses_before_training_and_passes_with_the_exception(
         resolve(wrong, a_backbone(), tmp_path)
 
 
+@pytest.mark.usefixtures("trusted")
 def test_sot_refuses_before_training_and_passes_with_the_exception(tmp_path: Path) -> None:
     from transfer.track.mm.sot import Config, run
 

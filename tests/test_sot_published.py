@@ -18,7 +18,7 @@ from transfer.track.mm.sot_config import Config, resolve, stays_frozen
 from transfer.track.mm.sot_guards import register_loss_guard
 from transfer.track.mm.sot_sequences import register_dataset
 
-pytestmark = [pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
+pytestmark = [pytest.mark.mmtrack, pytest.mark.usefixtures("trusted"), *FRAMEWORK_WARNINGS]
 CONFIGS = Path(__file__).parents[1] / "configs" / "track" / "mmtrack"
 STEM = "siamese_rpn_r50_20e_"
 # What may differ from mmtrack's files, and how; `siamese_rpn_r50_20e_lasot.py` says why.

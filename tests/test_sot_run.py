@@ -18,7 +18,7 @@ from transfer.track.mm.sot_config import resolve
 from transfer.track.mm.sot_guards import FrameGuard, register_loss_guard
 from transfer.track.mm.sot_sequences import register_dataset
 
-pytestmark = [pytest.mark.mmtrack, *FRAMEWORK_WARNINGS]
+pytestmark = [pytest.mark.mmtrack, pytest.mark.usefixtures("trusted"), *FRAMEWORK_WARNINGS]
 RECIPE = Path(__file__).parents[1] / "configs" / "track" / "mmtrack" / "siamese_rpn_mini.py"
 
 

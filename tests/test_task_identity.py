@@ -26,6 +26,7 @@ def digest(tmp_path: Path, *overrides: str, tracker: str = "configs/tracker.py")
     return config_sha256(identity(load_config(TASKS["mot"], path, overrides)))
 
 
+@pytest.mark.usefixtures("trusted")
 def test_digest_follows_values_and_named_files_but_not_the_place_of_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_digest_follows_values_and_named_files_but_not_the_place_of_the_data(
     assert digest(tmp_path) != first
 
 
+@pytest.mark.usefixtures("trusted")
 def test_digest_follows_what_files_elsewhere_hold_not_where_they_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
