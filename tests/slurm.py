@@ -60,6 +60,7 @@ ReturnToService=2
 KillWait={kill_wait}
 SlurmctldTimeout=10
 SlurmdTimeout=5
+MessageTimeout=3
 MinJobAge=600
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=UNLIMITED State=UP
