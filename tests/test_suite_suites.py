@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DETECTRON2_DATASETS", "elsewhere")
 
 
+@functools.cache
 def load(name: str) -> Suite:
     return load_suite(Path("configs/suite") / f"{name}.yaml")
 
@@ -115,9 +117,9 @@ def test_the_supervised_baseline_of_the_papers_grids_is_not_there_and_the_reason
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("MEC_TRANSFER_DATA")
-    value = load("paper").supervised  # loads although the variable is not set
+    suite = load_suite(Path("configs/suite/paper.yaml"))  # loads although the variable is not set
     with pytest.raises(FileNotFoundError) as caught:
-        supervised_path(value, tmp_path)
+        supervised_path(suite.supervised, tmp_path)
     reason = str(caught.value)
     assert reason.startswith(f"MEC_TRANSFER_DATA/{WEIGHTS}: ")
     assert reason.endswith(published_address("resnet50-0676ba61.pth"))

@@ -62,7 +62,7 @@ def supervised_backbone(value: str, out: Path) -> Path:
 def supervised_path(value: str, out: Path) -> Path:
     """Where :func:`supervised_backbone` has its file; nothing is made.
 
-    Its name holds a digest of what decides the weights: configuration, seed, images and code; or a checkpoint.
+    Its name holds a digest of what decides the weights: configuration, seed, images, code; or the checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: as for :func:`supervised_backbone`, as far as can be told beforehand.
