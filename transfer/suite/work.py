@@ -8,17 +8,20 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import pickle
 import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from transfer.suite.job import Job
+from transfer.suite.process import birth
 from transfer.suite.state import (
     BEAT_S,
     DONE,
@@ -34,14 +37,25 @@ from transfer.suite.state import (
     read_beat,
     read_rows,
     state_of,
+    submission,
 )
 
 KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
 RESULT_NAMES = ("results.csv", "items.csv", "run.json", "code.diff")
 # Faults of the machine, not of the job: it runs again as soon as the suite does.
 MACHINE_FAULTS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE))
+WRITE_ROWS = (
+    "import pickle, sys; from transfer.suite.plan import write_rows_without_values as write; "
+    "write(*pickle.load(sys.stdin.buffer))"
+)
 PR_SET_PDEATHSIG = 1  # prctl(2)
+CHECK_S = 1.0  # between two looks at who started this worker
 NODE_WAIT_S = 600.0  # for the first machine of several to begin a job
+TERM_S = 2.0  # SLURM ends a job's processes one after the other
+
+
+class RunnerGoneError(Exception):
+    """Who started this worker has ended."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +65,28 @@ class Work:
     Attributes:
         jobs: to look at, in this order.
         stop: no further job is started once this file is there; None: go on whatever happens.
+        runner: process number and birth of the runner on this machine that the worker ends with, and its
+            job with it; None: it goes on alone.
     """
 
     jobs: tuple[Job, ...]
     stop: Path | None = None
+    runner: tuple[int, str] | None = None
 
     def __call__(self) -> None:
         """Return when every job is finished, or somebody else's."""
+        signal.signal(signal.SIGTERM, _leave)  # submitit ignores it
+        parent = os.getppid()  # submitit's, which can be killed as well
+        with suppress(RunnerGoneError):
+            self._work(lambda: self._check_runner(parent))
+
+    def _check_runner(self, parent: int) -> None:
+        if self.runner is not None and (os.getppid() != parent or birth(self.runner[0]) != self.runner[1]):
+            raise RunnerGoneError
+
+    def _work(self, check: Callable[[], None]) -> None:
         for job in self.jobs:
+            check()
             if self.stop is not None and self.stop.exists():
                 return
             if job.needs.machines > 1 and int(os.environ.get("SLURM_NODEID", "0")) > 0:
@@ -71,7 +99,7 @@ class Work:
                 if held is None or state_of(job).name in (DONE, FAILED):
                     continue
                 try:
-                    ok = run_job(job, held)
+                    ok = run_job(job, held, check)
                 except OSError as error:  # a full disk, most often: not even that can be written down
                     print(f"{job.label}: {error}", file=sys.stderr, flush=True)
                     forget(job)
@@ -89,11 +117,15 @@ class Work:
         return DelayedSubmission(self)
 
 
-def run_job(job: Job, held: IO[str]) -> bool:
+def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -> bool:
     """Run one job as a child process; its output goes to ``console.txt``, its rows to ``results.csv``.
 
     The child holds the claim with us and is ended when we are. Where it gives rows, or says why it failed,
-    the job is finished; where it was killed or crashed, ``failed: …`` rows say so and it will run again.
+    the job is finished; where it was killed or crashed, no rows are left and it will run again.
+
+    Args:
+        held: the claim on its folder.
+        check: called every second meanwhile; what it raises ends the child, too.
 
     Returns:
         Whether it gave its rows and none of them failed.
@@ -109,7 +141,9 @@ def run_job(job: Job, held: IO[str]) -> bool:
     start = time.perf_counter()
     (folder / "console.txt").unlink(missing_ok=True)  # also what might be a link in its place
     with (folder / "console.txt").open("x", encoding="utf-8") as console:
-        code = _run(words, job, console, (held.fileno(),), lambda: beat(job))
+        code = _run(words, job, console, (held.fileno(),), check)
+    if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+        time.sleep(TERM_S)  # where it was meant for this process, too, the job has not failed: see _leave
     reasons = failures_in(read_rows(folder / "results.csv"))
     if code == 0 and not reasons:
         finish(job)
@@ -120,19 +154,20 @@ def run_job(job: Job, held: IO[str]) -> bool:
         else:
             finish(job)
         return False
+    for name in RESULT_NAMES:
+        (folder / name).unlink(missing_ok=True)
     why = _last_line(folder / "console.txt") if code == 2 else _how_it_ended(code)
-    _write_failed_rows(job, why, time.perf_counter() - start)
-    if code == 2:  # what the task says of input that it cannot use
-        finish(job)
+    if code == 2 and _write_failed_rows(job, why, time.perf_counter() - start):
+        finish(job)  # what the task says of input that it cannot use
     else:
         give_up(job, why)
     return False
 
 
 def _run(
-    words: Sequence[str], job: Job, output: IO[str], keep: tuple[int, ...], alive: Callable[[], None]
+    words: Sequence[str], job: Job, output: IO[str], keep: tuple[int, ...], check: Callable[[], None]
 ) -> int:
-    """The child's exit status; ``alive`` is called every few seconds meanwhile."""
+    """The child's exit status. Meanwhile ``check`` is called, and the heart beats where the claim is kept."""
     environment = dict(os.environ)
     if job.key:
         environment[KEY_VARIABLE] = job.key
@@ -146,29 +181,41 @@ def _run(
         stderr=subprocess.STDOUT,
         env=environment,
         pass_fds=keep,
-        preexec_fn=_die_with(os.getpid()),  # a worker has one thread, so this is safe
+        preexec_fn=_prepare(os.getpid()),  # a worker has one thread, so this is safe
     )
+    beaten = time.monotonic()
     while True:
         try:
-            return process.wait(BEAT_S)
-        except subprocess.TimeoutExpired:
-            alive()
+            try:
+                return process.wait(CHECK_S)
+            except subprocess.TimeoutExpired:
+                check()
+            if keep and time.monotonic() - beaten >= BEAT_S:
+                beat(job)
+                beaten = time.monotonic()
         except BaseException:
             process.terminate()
             process.wait()
             raise
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _leave(number: int, _: object) -> None:
+    """Cancelled, preempted or told to: end the child and go, and leave the job as one that was interrupted."""
+    raise SystemExit(128 + number)
+
+
+def _prepare(parent: int) -> Callable[[], None]:
     """For the child, before it becomes another program: to be ended when its parent is, however that ends."""
     prctl = ctypes.CDLL(None).prctl
 
-    def ask() -> None:
+    def prepare() -> None:
+        # SLURM's word that time is up goes to every process, and would end those that do not expect it.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:  # already gone
             os._exit(128 + signal.SIGTERM)
 
-    return ask
+    return prepare
 
 
 def _place(job: Job) -> list[str]:
@@ -176,24 +223,34 @@ def _place(job: Job) -> list[str]:
     if job.needs.machines == 1:
         return []
     host = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
-    port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000
+    port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 12000  # below those that the kernel gives out
     place = ["--num-machines", str(job.needs.machines), "--machine-rank", os.environ["SLURM_NODEID"]]
     return [*place, "--dist-url", f"tcp://{host}:{port}"]
 
 
 def _join(job: Job) -> None:
-    """On all machines but the first: run the job's processes once the first machine has begun it."""
+    """On all machines but the first: run the job's processes while the first machine runs the job."""
+
+    def check() -> None:
+        if not _is_begun(job):
+            raise SystemExit(f"{job.out}: machine 0 has ended this job")
+
     deadline = time.monotonic() + NODE_WAIT_S
     while state_of(job).name not in (DONE, FAILED):
-        about = read_beat(job)
-        if about is not None and about.submission == os.environ["SLURM_JOB_ID"]:
+        if _is_begun(job):
             rank = os.environ["SLURM_NODEID"]
             with (job.folder / f"console-{rank}.txt").open("w", encoding="utf-8") as console:
-                _run([*job.words, *_place(job)], job, console, (), lambda: None)
+                _run([*job.words, *_place(job)], job, console, (), check)
             return
         if time.monotonic() > deadline:
             raise TimeoutError(f"{job.out}: machine 0 did not begin within {NODE_WAIT_S:.0f} s")
         time.sleep(0.5)
+
+
+def _is_begun(job: Job) -> bool:
+    """Whether the first machine of this very submission runs the job, and has not said how it ended."""
+    about = read_beat(job)
+    return about is not None and about.submission == submission() and not about.why
 
 
 def _how_it_ended(code: int) -> str:
@@ -207,9 +264,7 @@ def _last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "no reason given")
 
 
-def _write_failed_rows(job: Job, why: str, wall_s: float) -> None:
-    from transfer.suite.plan import write_rows_without_values
-
-    for name in RESULT_NAMES:
-        (job.folder / name).unlink(missing_ok=True)
-    write_rows_without_values(job, "failed", why, wall_s)
+def _write_failed_rows(job: Job, why: str, wall_s: float) -> bool:
+    """Whether the rows could be made, in a process of its own: a worker does without PyTorch."""
+    given = pickle.dumps((job, "failed", why, wall_s))
+    return subprocess.run([sys.executable, "-c", WRITE_ROWS], input=given, check=False).returncode == 0
