@@ -8,64 +8,19 @@ fails, as it does on many clusters.
 from __future__ import annotations
 
 import os
-import random
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from slurm_config import write_config
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol", "setpriv")
 PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-KILL_WAIT = 5  # seconds from SIGTERM to SIGKILL
 SAVE_WAIT = 6  # seconds until slurmctld has surely written a change; a SIGKILL before may lose the job
-MEMORY_MB = 16000  # that each node says it has; not counted, but more cannot be asked for
-# A low job loses its node to a high one and is queued again. A requeued job waits cred_expire seconds.
-CONFIG = """\
-ClusterName=loopback
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
-CredType=cred/munge
-SlurmUser=root
-SlurmdUser=root
-StateSaveLocation={folder}/state
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdSpoolDir={folder}/spool.%n
-SlurmdPidFile={folder}/slurmd.%n.pid
-SlurmdLogFile={folder}/slurmd.%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-SwitchType=switch/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-SlurmdParameters=config_overrides
-SchedulerType=sched/backfill
-SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0,bf_interval=1
-PriorityType=priority/basic
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-JobRequeue=1
-ReturnToService=2
-KillWait={kill_wait}
-SlurmctldTimeout=10
-SlurmdTimeout=5
-MessageTimeout=3
-MinJobAge=600
-{nodes}
-PartitionName=low Nodes=ALL Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=UNLIMITED State=UP
-PartitionName=high Nodes=ALL PriorityTier=2 PreemptMode=OFF MaxTime=UNLIMITED State=UP
-"""
 
 
 def missing() -> str:
@@ -100,7 +55,7 @@ class Slurm:
         self.folder.chmod(0o755)  # munged refuses a folder that others may write
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._configure()
+            write_config(self.folder, self.names, self.cpus)
             self._start_munged()
             self.start_controller()
             for i in range(len(self.names)):
@@ -219,23 +174,6 @@ class Slurm:
                     os.kill(pid, signal.SIGKILL)
             time.sleep(0.02)
 
-    def _configure(self) -> None:
-        (self.folder / "state").mkdir()
-        ctld, *slurmd = _free_ports(1 + len(self.names))
-        host = socket.gethostname().split(".")[0]
-        nodes = [
-            f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} "
-            f"RealMemory={MEMORY_MB}"
-            for name, port in zip(self.names, slurmd, strict=True)
-        ]
-        text = CONFIG.format(
-            host=host, port=ctld, folder=self.folder, kill_wait=KILL_WAIT, nodes="\n".join(nodes)
-        )
-        (self.folder / "slurm.conf").write_text(text)
-        key = self.folder / "munge.key"
-        key.touch(mode=0o600)
-        key.write_bytes(secrets.token_bytes(128))
-
     def _start(self, name: str, *command: str) -> None:
         assert name not in self._daemons, f"{name} runs already"
         # They shall not outlive a test that is itself killed; jobs have no such parent.
@@ -271,15 +209,3 @@ class Slurm:
     def _logs(self) -> str:
         ends = [(path.name, path.read_text(errors="replace")[-1500:]) for path in self.folder.glob("*.log")]
         return "\n".join(f"{name}: ...{end}" for name, end in ends)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Below those that the kernel hands out for outgoing connections, so that a restart finds them free."""
-    ports: list[int] = []
-    for port in random.SystemRandom().sample(range(15000, 30000), 200):
-        with socket.socket() as attempt, suppress(OSError):
-            attempt.bind(("127.0.0.1", port))
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise AssertionError(f"found {len(ports)} free ports of {count}")
