@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ HARMLESS_TAGS = PLAIN_TAGS | {
 }
 # What a configuration may take from the environment: where data lie, and nothing that could be a secret.
 VARIABLES = ("MEC_TRANSFER_DATA", "DETECTRON2_DATASETS", "HOME", "USER", "SCRATCH", "TMPDIR", "SLURM_TMPDIR")
-_ALLOWED = re.compile(r"\$\{oc\.env:(?:" + "|".join(VARIABLES) + r")(?:,[^${}:]*)?\}")
+_ALLOWED = re.compile(r"\$\{oc\.env:\s*(?:" + "|".join(VARIABLES) + r")\s*(?:,[^${}:]*)?\}")
 
 
 def compose(path: Path, tags: frozenset[str] | None = PLAIN_TAGS) -> yaml.Node | None:
@@ -35,7 +36,8 @@ def compose(path: Path, tags: frozenset[str] | None = PLAIN_TAGS) -> yaml.Node |
             make more than :data:`MAX_NODES`.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+        found = "a folder, pipe or device" if os.path.lexists(path) else "nothing"
+        raise FileNotFoundError(f"{path}: expected a file, found {found}")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes of YAML, found {size}")
@@ -44,7 +46,7 @@ def compose(path: Path, tags: frozenset[str] | None = PLAIN_TAGS) -> yaml.Node |
         if node is not None:
             _count(node, tags, {})
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected plain YAML, found {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: expected plain YAML ({' '.join(str(error).split())})") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8, found byte {error.start} to be none") from None
     except RecursionError:
@@ -77,7 +79,7 @@ def load_yaml(path: Path) -> Any:
     try:
         return OmegaConf.load(path)
     except (OSError, ValueError, OverflowError, yaml.YAMLError) as error:  # a text alone; an endless number
-        raise ValueError(f"{path}: expected keys and values, found {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: expected keys and values ({' '.join(str(error).split())})") from None
 
 
 class _RefusedError(Exception):

@@ -10,10 +10,37 @@ import zlib
 from gzip import BadGzipFile
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from transfer.backbone.checkpoint import file_sha256
 
 ARCHIVE_MARK = ".archive-sha256"  # in an unpacked folder: the digest of the archive it came from
+MAX_GROWTH = 100  # times an archive's size, of what is in it; images hardly grow, texts tenfold
+ALWAYS = 64 << 20  # bytes that even a small archive may hold
+BLOCK = 1 << 20  # bytes
+
+
+class Allowance:
+    """How much may still come out of an archive: a bomb must end before the disk is full."""
+
+    def __init__(self, archive: Path) -> None:
+        self.archive = archive
+        self.left = ALWAYS + MAX_GROWTH * archive.stat().st_size
+
+    def copy(self, content: IO[bytes], handle: IO[bytes]) -> None:
+        """Copy one member.
+
+        Raises:
+            ValueError: all members together are larger than any archive of data is.
+        """
+        while block := content.read(BLOCK):
+            self.left -= len(block)
+            if self.left < 0:
+                raise ValueError(
+                    f"{self.archive}: refused, it unpacks to more than {MAX_GROWTH} times its size; unpack it "
+                    "by hand if you trust it"
+                )
+            handle.write(block)
 
 
 def extract_once(archive: Path, target_dir: Path) -> None:
@@ -61,8 +88,9 @@ def _check_unpacked(archive: Path, digest: str, target_dir: Path) -> None:
 def _extract_all(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as members:
+            allowance = Allowance(archive)
             for member in members:
-                _extract_member(members, member, folder, archive)
+                _extract_member(members, member, folder, allowance)
             _check_end(members)
     except (tarfile.TarError, EOFError, BadGzipFile, zlib.error, LZMAError) as error:
         reason = " ".join(str(error).split())
@@ -80,10 +108,14 @@ def _check_end(members: tarfile.TarFile) -> None:
         pass
 
 
-def _extract_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, archive: Path) -> None:
+def _extract_member(
+    members: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, allowance: Allowance
+) -> None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or not (member.isfile() or member.isdir()):
-        raise ValueError(f"{archive}: refused member {member.name!r}: only plain files and folders inside it")
+        raise ValueError(
+            f"{allowance.archive}: refused member {member.name!r}: only plain files and folders inside it"
+        )
     path = folder / name
     if member.isdir():
         path.mkdir(parents=True, exist_ok=True)
@@ -92,4 +124,4 @@ def _extract_member(members: tarfile.TarFile, member: tarfile.TarInfo, folder: P
     content = members.extractfile(member)
     assert content is not None  # a plain file always has content
     with content, path.open("xb") as handle:
-        shutil.copyfileobj(content, handle)
+        allowance.copy(content, handle)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from transfer.data.archives import Allowance
 from transfer.detect.faults import find_faults
 from transfer.detect.sets import Registered
 from transfer.findings import ERROR
@@ -38,7 +39,8 @@ class Source:
         """Write the wanted files below a folder.
 
         Raises:
-            ValueError: a damaged archive, a link or a path that leads out of it, or a file that is in two.
+            ValueError: a damaged archive, a link or a path that leads out of it, a file that is in two, or a
+                bomb.
         """
         if self.folder is not None:
             for parent, _, names in os.walk(self.folder, followlinks=True):  # images often lie elsewhere
@@ -58,16 +60,18 @@ class Source:
 
 
 def _unpack_zip(archive: Path, prefix: PurePosixPath, target: Path, wanted: Wanted) -> None:
+    allowance = Allowance(archive)
     with zipfile.ZipFile(archive) as members:
         for member in members.infolist():
             path = None if member.is_dir() else _below(archive, member.filename, prefix)
             if path is not None and wanted(path):
                 (target / path).parent.mkdir(parents=True, exist_ok=True)
                 with members.open(member) as content, (target / path).open("xb") as handle:
-                    shutil.copyfileobj(content, handle)
+                    allowance.copy(content, handle)
 
 
 def _unpack_tar(archive: Path, prefix: PurePosixPath, target: Path, wanted: Wanted) -> None:
+    allowance = Allowance(archive)
     with tarfile.open(archive) as members:
         for member in members:
             path = None if member.isdir() else _below(archive, member.name, prefix)
@@ -78,7 +82,7 @@ def _unpack_tar(archive: Path, prefix: PurePosixPath, target: Path, wanted: Want
                 content = members.extractfile(member)
                 assert content is not None  # a plain file always has content
                 with content, (target / path).open("xb") as handle:
-                    shutil.copyfileobj(content, handle)
+                    allowance.copy(content, handle)
 
 
 def _below(archive: Path, name: str, prefix: PurePosixPath) -> PurePosixPath | None:

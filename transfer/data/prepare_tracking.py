@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from transfer.data.archives import Allowance
 from transfer.data.detection_folders import whole_folder
 from transfer.data.download import get_archives
 from transfer.data.prepare_tracking_sets import SETS, TrackingSet
@@ -132,6 +133,7 @@ def _put(entry: TrackingSet, source: Path, target: Path, sequences: set[str]) ->
     """Write the files of a set, and give their number."""
     count = 0
     for place in _archives_of(source) or [source]:
+        allowance = Allowance(place)
         with _members(place) as members:
             for inner, opened in members:
                 placed = entry.place(inner)
@@ -145,7 +147,7 @@ def _put(entry: TrackingSet, source: Path, target: Path, sequences: set[str]) ->
                     _link(opened, path)
                 else:
                     with opened() as content, path.open("xb") as handle:
-                        shutil.copyfileobj(content, handle)
+                        allowance.copy(content, handle)
                 count += 1
     return count
 

@@ -53,7 +53,9 @@ def _read(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     try:
         compose(path, HARMLESS_TAGS)
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
+        raise ValueError(", whose _BASE_ is ".join(map(str, (*chain[:-1], error)))) from None
+    except yaml.YAMLError as error:
         raise ValueError(f"{said}: expected plain YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise ValueError(f"{said}: expected keys and values, found {type(tree).__name__}")

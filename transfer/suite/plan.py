@@ -20,7 +20,7 @@ from transfer.report.rows import write_rows
 from transfer.suite.job import Job, short_name
 from transfer.suite.needs import needs_of
 from transfer.suite.preflight import try_packages, unset_variable, what_stops
-from transfer.suite.words import as_folder, as_word, check_inside, check_name, check_path
+from transfer.suite.words import as_folder, as_word, check_inside, check_name, check_path, check_seeds
 from transfer.tasks import TASKS
 
 
@@ -95,6 +95,7 @@ def load_suite(path: Path) -> Suite:
     suite = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Suite), load_yaml(path)))
     assert isinstance(suite, Suite)
     check_name(suite.name)
+    check_seeds([*suite.seeds, *(seed for line in suite.tasks for seed in line.seeds)], f"{path}: seeds")
     for file in (suite.pretrain, suite.supervised if suite.supervised.endswith(".yaml") else ""):
         if file and not Path(file).is_file():
             raise ValueError(f"{path}: {file} is not there; paths are relative to the checkout's root")
@@ -183,6 +184,7 @@ def _job(
         memory_gb=suite.memory_gb,
         num_gpus=options.num_gpus if shared else 1,
         num_machines=options.num_machines if shared else 1,
+        elsewhere=options.elsewhere,
     )
     digest = candidate.backbone.sha256[:8] if candidate.backbone else "absent"
     folder = out / f"{as_folder(info.method)}-{digest}" / f"{short_name(path)}-seed{seed}"

@@ -21,13 +21,14 @@ from transfer.suite.progress import Progress
 from transfer.suite.state import (
     DONE,
     FAILED,
+    INTERRUPTED,
     KEY_NAME,
     STOPPED,
     State,
     claim,
     state_of,
 )
-from transfer.suite.words import check_path, check_slurm_word, one_line
+from transfer.suite.words import check_count, check_path, check_seeds, check_slurm_word, one_line
 from transfer.trust import trusting
 
 FULL = 10_000_000  # bytes; with less, a job that was interrupted most likely could not write
@@ -55,6 +56,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else []
+    check_seeds(seeds, "--seeds")
+    for option in ("num_gpus", "num_machines", "array_parallelism"):
+        check_count(getattr(args, option), f"--{option.replace('_', '-')}")
     for path in args.backbone:
         check_path(path, "--backbone")
     suite = load_suite(args.suite)
@@ -85,6 +89,8 @@ def _run(args: argparse.Namespace) -> int:
         state_that_it_cannot_run(job)
     with Progress(jobs, suite.name) as progress:
         states = run_jobs(jobs, executor, progress.update, stop=executor.stop)
+    for job, state in zip(jobs, states, strict=True):
+        state_why_it_ended(job, state)
     # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
     measured = [job.folder / "results.csv" for job in planned if (job.folder / "results.csv").exists()]
     if measured and make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) != 0:
@@ -111,7 +117,7 @@ def make_executor(args: argparse.Namespace, suite: Suite, out: Path) -> Local | 
             raise ValueError(f"--jobs: expected at least 1, found {args.jobs}")
         return Local(folder.absolute(), args.jobs or 0, args.num_gpus, stop)
     for key, value in parameters.items():
-        check_slurm_word(key, value)
+        check_slurm_word(key, value, named=key in ("partition", "account"))
     minutes = minutes_of(args.time)
     return Slurm(folder.absolute(), suite.name, minutes, args.array_parallelism, parameters, stop)
 
@@ -154,6 +160,15 @@ def state_that_it_cannot_run(job: Job) -> None:
     with claim(job.folder) as held:
         if held is not None:
             write_rows_without_values(job, "not-run", job.stop)
+
+
+def state_why_it_ended(job: Job, state: State) -> None:
+    """Rows of a job that was killed or crashed say so, for the tables; it will run again all the same."""
+    if state.name != INTERRUPTED:
+        return
+    with claim(job.folder) as held:
+        if held is not None and state_of(job).name == INTERRUPTED:
+            write_rows_without_values(job, "failed", state.detail)
 
 
 def conclude(jobs: Sequence[Job], states: Sequence[State], out: Path) -> int:

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -16,11 +17,16 @@ SLURM_KEY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 # With what constraints ([a|b]&c*2), node lists (n[1-3,7]), gres (gpu:a100:2) and times are written.
 SLURM_VALUE = re.compile(r"[A-Za-z0-9_.@/\[(][A-Za-z0-9_.,:@%+=/|&*()\[\]~!^-]{0,199}")
 # Of submitit's parameters: commands that the batch script runs, and what would write lines of it unchecked.
-PROGRAMS = ("setup", "teardown", "srun_args", "additional_parameters", "python", "command", "folder")
+PROGRAMS = ("setup", "teardown", "srun_args", "additional_parameters", "python", "command", "folder", "wrap")
+# What submitit or the suite decides; another value would lose the workers' output or their number.
+DECIDED = (
+    *("array", "output", "error", "open_mode", "signal", "chdir", "requeue", "job_name", "export"),
+    *("partition", "account", "time", "nodes", "ntasks_per_node", "array_parallelism"),
+)
 
 
-def check_name(name: str) -> None:
-    """Refuse a suite's name that is not one plain folder name: its run folder is ``runs/<name>``.
+def check_name(name: str) -> str:
+    """A suite's name, refused where it is not one plain folder name: its run folder is ``runs/<name>``.
 
     Raises:
         ValueError: separators, a leading dot or dash, spaces, no ASCII, or more than 100 characters.
@@ -30,9 +36,10 @@ def check_name(name: str) -> None:
             "name: expected at most 100 letters, digits, '.', '_' and '-', the first a letter or digit, "
             f"found {_shown(name)}; it names the run folder runs/<name>"
         )
+    return name
 
 
-def check_slurm_word(key: str, value: str) -> None:
+def check_slurm_word(key: str, value: str, named: bool = False) -> None:
     """Refuse a parameter of SLURM that could add a line to the batch script.
 
     submitit quotes a value as a shell does, but inside ``#SBATCH --key=value``, a comment: a line break ends
@@ -41,15 +48,21 @@ def check_slurm_word(key: str, value: str) -> None:
     Args:
         key: submitit's name without ``slurm_``: ``partition``, ``account``, ``qos``, ``constraint``.
         value: as given on the command line.
+        named: given by an option of its own, not by ``--slurm KEY=VALUE``.
 
     Raises:
-        ValueError: a key that is no such name or whose value is a program, or a value with white space,
-            quotes, ``;``, ``$``, a backslash or a leading dash.
+        ValueError: a key that is no such name, whose value is a program or is decided otherwise, or a value
+            with white space, quotes, ``;``, ``$``, a backslash or a leading dash.
     """
     if not SLURM_KEY.fullmatch(key):
         raise ValueError(f"slurm parameter: expected a name like qos or mail_user, found {_shown(key)}")
     if key in PROGRAMS:
         raise ValueError(f"slurm parameter {key}: refused, its value would be run or written unchecked")
+    if key in DECIDED and not named:
+        raise ValueError(
+            f"slurm parameter {key}: refused, it is decided otherwise; --partition, --account, --time, "
+            "--num-machines and --array-parallelism have options of their own"
+        )
     if not SLURM_VALUE.fullmatch(value):
         raise ValueError(
             f"slurm parameter {key}: expected at most 200 letters, digits and any of _.,:@%+=/|&*()[]~!^- "
@@ -75,6 +88,27 @@ def check_path(path: str | Path, what: str) -> None:
             f"{what}: expected a path without line breaks, control characters and bytes that are no UTF-8, "
             f"found {_shown(text)}; rename it"
         )
+
+
+def check_seeds(seeds: Sequence[int], what: str) -> None:
+    """Refuse seeds that PyTorch or NumPy would not take.
+
+    Raises:
+        ValueError: one below 0 or above 2**32 - 1.
+    """
+    for seed in seeds:
+        if not 0 <= seed < 1 << 32:
+            raise ValueError(f"{what}: expected seeds from 0 to {(1 << 32) - 1}, found {str(seed)[:40]}")
+
+
+def check_count(count: int, what: str) -> None:
+    """Refuse a number of things that is none.
+
+    Raises:
+        ValueError: below 1 or above 10,000.
+    """
+    if not 1 <= count <= 10_000:
+        raise ValueError(f"{what}: expected a number from 1 to 10000, found {str(count)[:40]}")
 
 
 def as_word(path: str | Path) -> str:
