@@ -159,7 +159,8 @@ def view(
     head.add_column(no_wrap=True, overflow="ellipsis")
     head.add_column()
     head.add_column(no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(total=max(len(jobs), 1), completed=settled, width=max(10, width // 4))
+    size = max(10, width // 4)
+    bar = ProgressBar(max(len(jobs), 1), settled, size, complete_style="green", finished_style="green")
     head.add_row(Text(one_line(title), "bold"), bar, Text(f"{settled:,}/{len(jobs):,}  {times}"))
     line = Text(no_wrap=True, overflow="ellipsis")
     for name, number in counts.items():
