@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from transfer.backbone.load import write_random
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
 from transfer.suite.backbones import contract_file, prepare_backbones
-from transfer.suite.plan import Job, Suite, load_suite
-from transfer.suite.run import run_job
+from transfer.suite.plan import Suite, load_suite, plan
+from transfer.suite.run import minutes_of
+from transfer.suite.state import DONE, INTERRUPTED, claim, state_of
+from transfer.suite.work import run_job
 
 ROOT = Path(__file__).resolve().parent.parent
 KNN, LINEAR = (ROOT / f"configs/classify/{name}_mini.yaml" for name in ("knn", "linear"))
@@ -28,7 +32,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     good = write_knn_config(tmp_path / "good.yaml", tiny, k=3)
     suite = tmp_path / "suite.yaml"
     tasks = f"[{{task: knn, config: {bad}}}, {{task: knn, config: {good}}}]"
-    suite.write_text(f"name: tiny\nrandom: false\ntasks: {tasks}\n")
+    suite.write_text(f"name: tiny\nrandom: false\ncores: 1\ntasks: {tasks}\n")
     write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return [str(suite), "--out", str(tmp_path / "runs"), "--backbone", str(tmp_path / "given.safetensors")]
@@ -47,14 +51,18 @@ def test_suite_skips_what_is_done_and_goes_on_after_a_failure(
     capfd.readouterr()
 
     good = next(tmp_path.rglob("good-seed0/results.csv"))
-    before = good.stat().st_mtime_ns
-    assert main(command) == 1  # the failed job is tried again, the finished one is not
-    assert "random knn (good) seed 0: done before" in capfd.readouterr().out
+    bad = next(tmp_path.rglob("bad-seed0/results.csv"))
+    before, tried = good.stat().st_mtime_ns, bad.stat().st_mtime_ns
+    assert main(command) == 1
     assert good.stat().st_mtime_ns == before
+    assert bad.stat().st_mtime_ns == tried  # its verdict stands
+    assert "--retry-failed runs them again" in capfd.readouterr().out
+    assert main([*command, "--retry-failed"]) == 1
+    assert good.stat().st_mtime_ns == before
+    assert bad.stat().st_mtime_ns != tried
 
     write_knn_config(tmp_path / "good.yaml", tmp_path / "set", k=1)
     assert main(command) == 1
-    assert "seed 0: done before" not in capfd.readouterr().out
     assert good.stat().st_mtime_ns != before
 
 
@@ -71,13 +79,25 @@ def test_a_job_that_dies_without_rows_leaves_failed_rows(
         assert [row.status for row in read_rows(path)] == [reason] * 2
 
 
-def test_damaged_results_are_named(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main([*command, "--only", "knn"])
-    next(tmp_path.rglob("good-seed0/results.csv")).write_text("nonsense\n")
-    assert main(command) == 2
-    assert "results.csv:1: header differs" in capsys.readouterr().err
+def test_damaged_results_are_measured_again(command: list[str], tmp_path: Path) -> None:
+    main(command)
+    good = next(tmp_path.rglob("good-seed0/results.csv"))
+    for damage in ("nonsense\n", good.read_text()[:100], ""):
+        good.write_text(damage)
+        main(command)
+        assert [row.status for row in read_rows(good)] == ["ok", "ok"]
+
+
+def test_changed_data_are_measured_again(command: list[str], tmp_path: Path) -> None:
+    main(command)
+    good = next(tmp_path.rglob("good-seed0/results.csv"))
+    before = good.stat().st_mtime_ns
+    image = next((tmp_path / "set/val/dark").iterdir())
+    image.write_bytes(next((tmp_path / "set/val/bright").iterdir()).read_bytes())
+    # A process of its own: one reads data once.
+    subprocess.run([sys.executable, "-m", "transfer.suite", *command], check=False, capture_output=True)
+    assert good.stat().st_mtime_ns != before
+    assert next(read_rows(good)).value < 100  # a bright image is among the dark ones
 
 
 @pytest.mark.parametrize(
@@ -116,7 +136,10 @@ def test_a_random_backbone_stands_beside_each_given_arch(tmp_path: Path) -> None
     write_random(given, "resnet34", seed=5)
     backbones = prepare_backbones(Suite(name="x"), [given], tmp_path / "out")
     assert [backbone.info.arch for backbone in backbones] == ["resnet34", "resnet34"]
-    assert backbones[0].sha256 != backbones[1].sha256
+    given_one, random_one = (backbone.backbone for backbone in backbones)
+    assert given_one is not None
+    assert random_one is not None
+    assert given_one.sha256 != random_one.sha256
     with pytest.raises(ValueError, match="give it --backbone"):
         prepare_backbones(Suite(name="x"), [], tmp_path / "out")
 
@@ -139,24 +162,90 @@ def test_a_number_that_cannot_be_is_no_failure_of_its_job(
     rows = {row.protocol: row.status for row in read_rows(results) if row.metric == "top1"}
     assert rows["knn-k3"] == "ok"
     assert rows["knn-k50"].startswith("not-run: ")
+    before = results.stat().st_mtime_ns
     assert main(command) == 0
-    assert "done before" in capfd.readouterr().out
+    assert results.stat().st_mtime_ns == before
+    assert "1 of 1 done before" in capfd.readouterr().out
 
 
-def test_a_job_that_dies_after_its_rows_leaves_failed_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_dies_after_its_rows_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where one of them says not-run, which is no reason for a process to die."""
     tiny = write_tiny_set(tmp_path / "set")
     config = write_knn_config(tmp_path / "several.yaml", tiny, k=3)
     text = config.read_text().replace("protocol: knn-k3", "protocol: knn").replace("k: 3\n", "ks: [3, 50]\n")
     config.write_text(text)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(f"name: tiny\nrandom: false\ntasks: [{{task: knn, config: {config}}}]\n")
     write_random(tmp_path / "given.safetensors", "resnet18", seed=1)
-    backbone = read_backbone(tmp_path / "given.safetensors")
+    loaded, out = load_suite(suite), tmp_path / "out"
+    (job,) = plan(loaded, prepare_backbones(loaded, [tmp_path / "given.safetensors"], out), [], out)
     (tmp_path / "sitecustomize.py").write_text("import atexit, os\natexit.register(os._exit, 9)\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
-    assert not run_job(Job("knn", config, backbone, 0, tmp_path / "out"))
-    assert "not-run" in (tmp_path / "out/console.txt").read_text()  # it had come to its end
-    reason = "failed: the process ended with status 9 and no reason given"
-    assert [row.status for row in read_rows(tmp_path / "out/results.csv")] == [reason] * 4
-    assert not (tmp_path / "out/key.txt").exists()
+    with claim(job.folder) as held:
+        assert held is not None
+        assert not run_job(job, held)
+    assert "not-run" in (job.folder / "console.txt").read_text()  # it had come to its end
+    assert not (job.folder / "results.csv").exists()
+    state = state_of(job)  # what crashed runs again
+    assert (state.name, state.detail) == (INTERRUPTED, "the process ended with status 9 and no reason given")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with claim(job.folder) as held:
+        assert held is not None
+        assert run_job(job, held)
+    assert state_of(job).name == DONE
+
+
+def test_without_an_environment_variable_the_rows_say_so_and_the_rest_goes_on(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEC_TRANSFER_DATA", raising=False)
+    text = (
+        (tmp_path / "bad.yaml").read_text().replace(str(tmp_path / "set"), "${oc.env:MEC_TRANSFER_DATA}/set")
+    )
+    (tmp_path / "bad.yaml").write_text(text.replace("-50", "0.07"))
+    assert main(command) == 0
+    rows = {path.parent.name: list(read_rows(path)) for path in tmp_path.rglob("results.csv")}
+    assert [row.status for row in rows["good-seed0"]] == ["ok", "ok"]
+    assert [row.status for row in rows["bad-seed0"]] == ["not-run: MEC_TRANSFER_DATA is not set"] * 2
+    assert "not-run: MEC_TRANSFER_DATA is not set" in (tmp_path / "runs/tables/knn.md").read_text()
+    monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
+    assert main(command) == 0
+    done = next(tmp_path.rglob("bad-seed0/results.csv"))
+    assert [row.status for row in read_rows(done)] == ["ok", "ok"]
+    monkeypatch.delenv("MEC_TRANSFER_DATA")
+    assert main(command) == 0
+    assert [row.status for row in read_rows(done)] == ["ok", "ok"]  # what was measured is not lost
+
+
+def test_a_supervised_baseline_that_is_not_there_is_a_row_that_says_so(
+    command: list[str], tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(suite.read_text() + f"supervised: {tmp_path}/absent.pth\n")
+    assert main([*command, "--only", "knn"]) == 1  # for the temperature
+    (path,) = tmp_path.glob("runs/supervised-absent/good-seed0/results.csv")
+    statuses = {row.status for row in read_rows(path)}
+    assert len(statuses) == 1
+    assert statuses.pop().startswith(f"not-run: {tmp_path}/absent.pth: no such checkpoint")
+
+
+def test_a_dry_run_makes_nothing(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert main([*command, "--dry-run"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    printed = capsys.readouterr().out
+    assert f"python -m transfer knn {tmp_path}/good.yaml --backbone" in printed
+    assert "2 jobs; 2 waiting" in printed
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("90", 90), ("01:30:00", 90), ("0:00:30", 1)])
+def test_time_is_hours_minutes_seconds_or_minutes(text: str, minutes: int) -> None:
+    assert minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "0", "1:30", "-5", "1.5", "x", "1:2:3:4"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="--time: expected HH:MM:SS or minutes"):
+        minutes_of(text)

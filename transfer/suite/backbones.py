@@ -121,7 +121,7 @@ def contract_file(path: Path, out: Path) -> Path:
 
 
 def expected_pretraining(recipe: Path, out: Path) -> tuple[Path, BackboneInfo]:
-    """Where a recipe's result lies or will lie, its run folder being named by recipe and code; and its header.
+    """Where a recipe's result lies or will lie, in a folder named by recipe and code; and its header.
 
     Pre-training is a program of its own; only its command line and its result are known here.
 

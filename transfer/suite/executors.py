@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from transfer.suite.job import Job
+from transfer.suite.process import birth
 from transfer.suite.state import DONE, FAILED, RUNNING, STOPPED, State
 from transfer.suite.status import read_states
 from transfer.suite.work import Work
@@ -42,6 +43,9 @@ class Executor(Protocol):
 
     def alive(self) -> set[str] | None:
         """Run folders that living workers will come to; None where that cannot be told just now."""
+
+    def wait(self) -> None:
+        """Return when the workers, which have no job left, have ended."""
 
     def cancel(self) -> None:
         """End all workers that were started."""
@@ -77,6 +81,7 @@ def run_jobs(
             ]
             if expected is not None:
                 if not left or (stop is not None and stop.exists() and not expected):
+                    executor.wait()
                     return states
                 lost = [
                     job
@@ -135,18 +140,24 @@ class Local:
         executor.update_parameters(
             timeout_min=FOREVER_MIN, stderr_to_stdout=True, gpus_per_node=len(visible), visible_gpus=visible
         )
-        return executor.submit(Work(self.jobs, self.stop))
+        return executor.submit(Work(self.jobs, self.stop, (os.getpid(), birth(os.getpid()))))
 
     def alive(self) -> set[str]:
         """All run folders while a worker lives: each of them looks at every job."""
         living = any(worker is not None and not worker.done() for worker in self.workers)
         return {job.out for job in self.jobs} if living else set()
 
+    def wait(self) -> None:
+        """Return when no worker lives."""
+        while self.alive():
+            time.sleep(0.05)
+
     def cancel(self) -> None:
         """End the workers, and with them their jobs."""
         for worker in self.workers:
             if worker is not None and not worker.done():
                 worker.cancel()
+        self.wait()
 
 
 @dataclass
@@ -203,9 +214,21 @@ class Slurm:
             additional_parameters={"requeue": True, **self.parameters},
             **resources,
         )
-        with executor.batch():
-            elements = [executor.submit(Work((job,), self.stop)) for job in jobs]
+        elements = self._sbatch(executor, [Work((job,), self.stop) for job in jobs])
         self.elements |= {job.out: element.job_id for job, element in zip(jobs, elements, strict=True)}
+
+    def _sbatch(self, executor: Any, work: Sequence[Work]) -> list[Any]:
+        from submitit.core.utils import FailedJobError
+
+        while True:
+            try:
+                with executor.batch():
+                    elements = [executor.submit(each) for each in work]
+                return elements
+            except FailedJobError as error:
+                if _queued_ids() is not None:
+                    raise RuntimeError(str(error)) from None
+                time.sleep(SQUEUE_S)  # SLURM's controller is silent, and will be back
 
     def alive(self) -> set[str] | None:
         """Run folders whose elements SLURM still has in its queue."""
@@ -215,6 +238,9 @@ class Slurm:
         if self.queue is None:
             return None
         return {out for out, element in self.elements.items() if element in self.queue}
+
+    def wait(self) -> None:
+        """Nothing: SLURM sees to it that they end."""
 
     def cancel(self) -> None:
         """Take all of them out of the queue."""
@@ -232,7 +258,10 @@ def _resources(job: Job) -> tuple[int, int, int, float]:
 def _queued_ids() -> set[str] | None:
     """Ids of this user's jobs and array elements in SLURM's queue; None while its controller is silent."""
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        return None
     return set(done.stdout.split()) if done.returncode == 0 else None
 
 
