@@ -24,31 +24,33 @@ def needs_of(
     memory_gb: float,
     num_gpus: int,
     num_machines: int = 1,
+    elsewhere: bool = False,
 ) -> Needs:
     """What a job of this configuration takes; docs/costs.md says how each number comes about.
 
     Args:
         config: as resolved.
         cores, memory_gb: of each job, as the suite says; 0 where it does not.
-        num_gpus, num_machines: that each job is to share. Where no line of the costs gives the configuration
-            to a GPU, it takes one only if this machine has some, or if several are asked for.
+        num_gpus, num_machines: that each job is to share. What takes one GPU at most runs on processors where
+            this machine has no GPU.
+        elsewhere: other machines run it, which have the GPUs that the costs speak of.
     """
     cost = cost_of(config_path)
-    gpus = _gpus(config, cost, num_gpus)
+    gpus = _gpus(config, cost, num_gpus, elsewhere)
+    shared = gpus * num_machines
     hours, hours_source = measured_hours(config, config_path, gpus)
-    if not hours and cost and cost.hours:
-        shared = gpus * num_machines
-        hours = cost.hours * cost.gpus / shared if shared else 0.0
-        scaled = (
-            "" if shared == cost.gpus else f", from {cost.gpus} to {shared} GPUs as if speed grew with them"
-        )
-        hours_source = f"{cost.source} ({cost.gpu}{scaled})" if hours else ""
+    if not hours and cost and cost.hours and shared:
+        hours = cost.hours * cost.gpus / shared
+        grown = f", from {cost.gpus} to {shared} GPUs as if speed grew with them"
+        hours_source = f"{cost.source} ({cost.gpus} x {cost.gpu}{grown if shared != cost.gpus else ''})"
+    # On fewer GPUs each has more of the batch.
+    share = max(1.0, cost.gpus / shared) if cost and shared else 0.0
     return Needs(
         cores=cores,
         memory_gb=memory_gb or (cost.memory_gb if cost else 0.0),
         gpus=gpus,
         machines=num_machines,
-        gpu_memory_gb=cost.gpu_memory_gb if cost and gpus else 0.0,
+        gpu_memory_gb=cost.gpu_memory_gb * share if cost else 0.0,
         disk_gb=cost.disk_gb if cost and cost.disk_gb else DISK_GB[TASKS[task].package],
         hours=hours,
         hours_source=hours_source,
@@ -57,8 +59,9 @@ def needs_of(
     )
 
 
-def _gpus(config: Any, cost: Cost | None, num_gpus: int) -> int:
+def _gpus(config: Any, cost: Cost | None, num_gpus: int, elsewhere: bool) -> int:
     if str(config.device).startswith("cpu"):
         return 0
-    needed = num_gpus > 1 or (cost is not None and cost.gpus > 0)
-    return max(num_gpus, 1) if needed or has_gpu_node() else 0
+    known = cost.gpus if cost else 0
+    wanted = num_gpus > 1 or known > 1 or (known == 1 and elsewhere)
+    return max(num_gpus, 1) if wanted or has_gpu_node() else 0
