@@ -146,10 +146,11 @@ def gpu_fault(gpus: int, memory_gb: float) -> str:
         return (
             f"it takes {gpus} GPUs, this machine has {there}; give fewer by --num-gpus, or --executor slurm"
         )
-    fitting = [gpu for gpu in found if gpu.memory_gb >= memory_gb]
-    if len(fitting) < gpus:
-        largest = max(gpu.memory_gb for gpu in found)
-        return f"it takes GPUs of {memory_gb:.1f} GB, the largest here has {largest:.1f} GB"
+    fitting = sum(gpu.memory_gb >= memory_gb for gpu in found)
+    if fitting < gpus:
+        smallest = min(gpu.memory_gb for gpu in found)
+        asked = f"it takes {gpus} GPUs of {memory_gb:.1f} GB each"
+        return f"{asked}, {fitting} of the {len(found)} here has that, the smallest {smallest:.1f} GB"
     return ""
 
 
