@@ -19,6 +19,7 @@ from transfer.backbone.load import write_random
 from transfer.suite.job import Job, write_plan
 
 ROOT = Path(__file__).resolve().parent.parent
+KS = (1, 3, 5, 10)  # that have a protocol
 CHANGES = ("source", "wall_s")  # of a row, from run to run: its command names the run folder
 # Put first on PYTHONPATH it takes the place of `python -m transfer TASK`, in milliseconds. Each start adds a
 # line to STAND_IN_LOG; rows are written as the real one writes them: under another name, then renamed.
@@ -136,9 +137,10 @@ def write_scene(folder: Path, configs: int, seeds: int) -> Scene:
             for i in range(8):
                 image = torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8)
                 to_pil_image(image).save(folder / "set" / split / name / f"{i}.png")
-    paths = [write_knn_config(folder / f"k{k}.yaml", folder / "set", k) for k in range(1, configs + 1)]
-    for path in paths:
-        path.write_text(path.read_text() + "device: cpu\n")
+    paths = []
+    for k, _ in zip(KS, range(configs), strict=False):
+        paths.append(write_knn_config(folder / f"k{k}.yaml", folder / "set", k))
+        paths[-1].write_text(paths[-1].read_text() + "device: cpu\n")
     tasks = ", ".join(f"{{task: knn, config: {path}}}" for path in paths)
     numbers = ", ".join(map(str, range(seeds)))
     suite = folder / "suite.yaml"

@@ -131,4 +131,4 @@ def test_thirty_kills_leave_the_rows_of_an_undisturbed_run(tmp_path: Path) -> No
     print("\n".join(chaos.done))
     assert rows_in(scene.out) == undisturbed
     nothing_half_written(scene.out)
-    assert (scene.out / "tables/knn.md").read_text().count("k1") > 0
+    assert "tiny" in (scene.out / "tables/knn.md").read_text()

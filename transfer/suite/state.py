@@ -73,7 +73,7 @@ class Beat:
         started: seconds since the epoch.
         key: of the job.
         command: that its child runs.
-        submission: SLURM's number of the worker, "" where it is none of SLURM's.
+        submission: of the worker, see :func:`submission`.
         why, ended: how the child ended under a worker that lived on, where it left no result.
         beaten: time of the last heartbeat, which is the file's.
     """
@@ -140,8 +140,11 @@ def read_beat(job: Job) -> Beat | None:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows that are there, as text; none where there is no such file."""
-    return [row for row in csv.DictReader(io.StringIO(_text(path))) if row.get("status")]
+    """Rows that are there, as text; none where there is no such file, or one that ends within a line."""
+    text = _text(path)
+    if not text.endswith("\n"):
+        return []
+    return [row for row in csv.DictReader(io.StringIO(text)) if row.get("status")]
 
 
 def failures_in(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -197,9 +200,14 @@ def alone(folder: Path, waiting: str) -> Iterator[None]:
 def begin(job: Job, command_line: str) -> None:
     """Say who works in the run folder, and take back what an earlier run said of it."""
     (job.folder / KEY_NAME).unlink(missing_ok=True)
-    pid, submission = os.getpid(), os.environ.get("SLURM_JOB_ID", "")
-    host, started = socket.gethostname(), time.time()
-    _write(job, Beat(host, pid, kernel(), birth(pid), started, job.key, command_line, submission))
+    pid, host, started = os.getpid(), socket.gethostname(), time.time()
+    _write(job, Beat(host, pid, kernel(), birth(pid), started, job.key, command_line, submission()))
+
+
+def submission() -> str:
+    """SLURM's number of this process's job and how often it was requeued; "" where it is none of SLURM's."""
+    number = os.environ.get("SLURM_JOB_ID", "")
+    return number and f"{number}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
 
 
 def _write(job: Job, about: Beat) -> None:

@@ -144,8 +144,9 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
         code = _run(words, job, console, (held.fileno(),), check)
     if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
         time.sleep(TERM_S)  # where it was meant for this process, too, the job has not failed: see _leave
-    reasons = failures_in(read_rows(folder / "results.csv"))
-    if code == 0 and not reasons:
+    rows = read_rows(folder / "results.csv")
+    reasons = failures_in(rows)
+    if code == 0 and rows and not reasons:
         finish(job)
         return True
     if code in (0, 1) and reasons:
@@ -200,7 +201,7 @@ def _run(
 
 
 def _leave(number: int, _: object) -> None:
-    """Cancelled, preempted or told to: end the child and go, and leave the job as one that was interrupted."""
+    """Cancelled, preempted or killed: end the child and go; the job is one that was interrupted."""
     raise SystemExit(128 + number)
 
 
