@@ -12,8 +12,9 @@ import pytest
 
 import transfer
 from transfer.data.many_shot import MANY_SHOT
-from transfer.suite import doctor
+from transfer.suite import data_places, doctor, machine
 from transfer.suite.doctor import NEEDS, Package, examine, find_version, probe, what_stops
+from transfer.suite.machine import Gpu
 from transfer.tasks import TASKS
 
 PACKAGE = Path(transfer.__file__).parent
@@ -99,6 +100,30 @@ def test_without_any_package_every_task_says_what_it_lacks(bare: Path, tmp_path:
     assert "absent; next: python -m transfer.data.mini data/mini" in done.stdout
 
 
+def test_the_machine_is_part_of_the_report(bare: Path, tmp_path: Path) -> None:
+    done = run_doctor(bare, tmp_path)
+    _, _, told = done.stdout.partition("\nMachine\n")
+    assert "GPU" in told
+    assert re.search(r"runs/ \(run folders\) +can be written\n", told)
+    assert re.search(r"free on its disk +\d+\.\d GB\n", told)
+    assert list(tmp_path.iterdir()) == []  # looking leaves nothing behind
+
+
+def test_a_place_without_room_for_runs_fails(bare: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    done = run_doctor(bare, tmp_path)
+    assert done.returncode == 1
+    assert f"{tmp_path / 'runs'} is no folder" in done.stdout
+
+
+def test_each_gpu_has_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "find_gpus", lambda: (Gpu("H100", 85.0), Gpu("V100", 16.9)))
+    lines = dict(machine.machine_lines(tmp_path / "runs"))
+    assert (lines["GPU 0"], lines["GPU 1"]) == ("H100, 85.0 GB", "V100, 16.9 GB")
+    monkeypatch.setattr(machine, "find_gpus", lambda: ())
+    assert dict(machine.machine_lines(tmp_path))["GPUs"].startswith("none that torch can use")
+
+
 def test_an_installed_package_that_does_not_work_is_told_and_fails(bare: Path, tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/torchvision.py").write_text("raise ImportError('no kernel for this machine')\n")
@@ -121,7 +146,7 @@ def test_a_real_data_folder_that_is_none_fails(bare: Path, tmp_path: Path) -> No
 def test_the_real_sets_that_are_there_are_named(tmp_path: Path) -> None:
     (tmp_path / "many_shot/dtd/dtd").mkdir(parents=True)
     (tmp_path / "imagenet_subsets").mkdir()
-    lines = dict(doctor.real_data_lines(tmp_path))
+    lines = dict(data_places.real_data_lines(tmp_path))
     assert lines["  imagenet_subsets (semisup on ImageNet)"] == "there"
     (archive,) = [state for name, state in lines.items() if "cifar10.tar.gz" in name]
     assert archive == "absent; next: tools/prepare_data.py cifar10 --help"
@@ -129,7 +154,7 @@ def test_the_real_sets_that_are_there_are_named(tmp_path: Path) -> None:
 
 
 def test_the_folders_of_many_shot_sets_are_those_that_the_tasks_read() -> None:
-    assert sorted(doctor.MANY_SHOT_SETS) == sorted(one.folder for one in MANY_SHOT.values())
+    assert sorted(data_places.MANY_SHOT_SETS) == sorted(one.folder for one in MANY_SHOT.values())
 
 
 @pytest.mark.mmtrack

@@ -20,8 +20,8 @@ from transfer.provenance import config_sha256
 from transfer.suite import costs, needs
 from transfer.suite.cost_table import cost_table
 from transfer.suite.costs import Cost, measured_runs
+from transfer.suite.data_places import how_to_get
 from transfer.suite.needs import needs_of
-from transfer.suite.preflight import how_to_get
 from transfer.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]

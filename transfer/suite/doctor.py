@@ -7,17 +7,18 @@ counts as working is tried in a process of its own, so a crash there is a line h
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 from transfer import __version__
+from transfer.suite.data_places import data_lines
+from transfer.suite.machine import machine_lines, why_not_writable
 
 BASE = ("torch", "torchvision", "numpy", "safetensors", "omegaconf")
 CLASSIFY = (*BASE, "pillow")
@@ -58,34 +59,6 @@ PROBES: dict[str, str] = {
     ),
     "mmtrack": "import mmtrack.apis",
 }
-
-DATA: dict[str, str] = {  # folder below the bundled set -> tasks that read it
-    "classify": "pretrain, knn, linear, semisup, finetune, fewshot",
-    "detect": "detect",
-    "sot": "sot, frozen-sot",
-    "davis": "frozen-vos",
-    "mot": "mot, frozen-mot",
-    "mots": "frozen-mots",
-    "posetrack": "frozen-pose",
-}
-
-REAL_DATA: dict[str, tuple[str, str]] = {  # below MEC_TRANSFER_DATA -> tasks that read it, how to get it
-    "cifar10.tar.gz": ("pretrain, knn, linear, semisup, fewshot", "tools/prepare_data.py cifar10 --help"),
-    "imagenet": ("pretrain, knn, linear, semisup", "unpack ILSVRC 2012 into train/ and val/"),
-    "imagenet_subsets": ("semisup on ImageNet", "tools/prepare_data.py imagenet-lists --to DIR"),
-}
-MANY_SHOT = "many_shot"  # and the folders below it, as torchvision's classes want them
-MANY_SHOT_SETS = (
-    *(
-        "food-101",
-        "cifar-10-batches-py",
-        "cifar-100-python",
-        "SUN397",
-        "stanford_cars",
-        "fgvc-aircraft-2013b",
-    ),
-    *("VOCdevkit/VOC2007", "dtd/dtd", "oxford-iiit-pet", "caltech101", "flowers-102"),
-)
 
 HOW_TO_GET = {
     "frameworks": "bash tools/setup.sh (Linux, CPython 3.10) or conda env create -f environment.yml",
@@ -178,32 +151,6 @@ def shown(need: str) -> str:
     return need.replace("|", " or ")
 
 
-def data_lines(checkout: Path) -> Iterator[tuple[str, str]]:
-    """Name and state of each data folder."""
-    for folder, tasks in DATA.items():
-        place = checkout / "data/mini" / folder
-        state = "there" if place.is_dir() else "absent; next: python -m transfer.data.mini data/mini"
-        yield f"data/mini/{folder} ({tasks})", state
-    real = os.environ.get("MEC_TRANSFER_DATA")
-    if real is None:
-        yield "MEC_TRANSFER_DATA (real data)", "not set; only configurations that name it need it"
-    elif not Path(real).is_dir():
-        yield "MEC_TRANSFER_DATA (real data)", f"{real} is no folder"
-    else:
-        yield "MEC_TRANSFER_DATA (real data)", "there"
-        yield from real_data_lines(Path(real))
-
-
-def real_data_lines(root: Path) -> Iterator[tuple[str, str]]:
-    """Name and state of each real set; that one is absent is no fault."""
-    for name, (tasks, how) in REAL_DATA.items():
-        yield f"  {name} ({tasks})", "there" if (root / name).exists() else f"absent; next: {how}"
-    found = [name for name in MANY_SHOT_SETS if (root / MANY_SHOT / name).is_dir()]
-    state = f"{len(found)} of {len(MANY_SHOT_SETS)} sets there" + (f": {', '.join(found)}" if found else "")
-    how = "" if len(found) == len(MANY_SHOT_SETS) else "; next: tools/prepare_data.py many-shot --help"
-    yield f"  {MANY_SHOT} (linear, finetune)", state + how
-
-
 def print_table(title: str, rows: Sequence[tuple[str, str]]) -> None:
     """Two columns: by rich on a terminal that has it, aligned plain text elsewhere."""
     if sys.stdout.isatty() and find_version("rich"):
@@ -228,7 +175,8 @@ def report() -> int:
 
     Returns:
         0 when whatever is installed works, even if tasks lack packages: a smaller environment is a
-        choice. 1 when a package is installed but fails its probe, or MEC_TRANSFER_DATA names no folder.
+        choice. 1 when a package is installed but fails its probe, MEC_TRANSFER_DATA names no folder, or
+        no run folder can be made here.
     """
     print(f"mec-transfer {__version__}, Python {platform.python_version()} at {sys.executable}", flush=True)
     packages = examine(sorted({need for needs in NEEDS.values() for need in needs}))
@@ -236,7 +184,10 @@ def report() -> int:
     print_table("Packages", [(shown(p.need), package_state(p)) for p in packages.values()])
     print_table("Tasks", [(task, task_state(task, packages)) for task in NEEDS])
     print_table("Data", data)
-    return int(any(p.broken for p in packages.values()) or any(s.endswith("is no folder") for _, s in data))
+    runs = Path.cwd() / "runs"
+    print_table("Machine", list(machine_lines(runs)))
+    unusable = any(state.endswith("is no folder") for _, state in data) or why_not_writable(runs)
+    return int(bool(unusable) or any(package.broken for package in packages.values()))
 
 
 if __name__ == "__main__":

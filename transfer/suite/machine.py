@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,3 +82,19 @@ def why_not_writable(path: Path) -> str:
         trial.unlink(missing_ok=True)
         return f"{folder} cannot be written ({error.strerror})"
     return ""
+
+
+def machine_lines(runs: Path) -> Iterator[tuple[str, str]]:
+    """Name and state of what a job takes besides packages and data."""
+    try:
+        gpus = find_gpus()
+    except RuntimeError as error:
+        yield "GPUs", str(error)
+    else:
+        if not gpus:
+            yield "GPUs", "none that torch can use; tasks compute on the processor"
+        for number, gpu in enumerate(gpus):
+            yield f"GPU {number}", f"{gpu.name}, {gpu.memory_gb:.1f} GB"
+    fault = why_not_writable(runs)
+    yield f"{runs.name}/ (run folders)", fault or "can be written"
+    yield "free on its disk", f"{free_gb(runs):.1f} GB"

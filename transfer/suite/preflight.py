@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transfer.suite import doctor
+from transfer.suite.data_places import MANY_SHOT_SETS, how_to_get
 from transfer.suite.job import Needs
 from transfer.suite.machine import find_gpus, free_gb, nearest_folder, why_not_writable
 from transfer.tasks import TASKS
@@ -72,7 +73,7 @@ def _folder_fault(task: str, folder: Path) -> str:
     if first is None:
         return f"{folder} is empty"
     package = TASKS[task].package
-    if package == "classify" and not folder.as_posix().endswith(doctor.MANY_SHOT_SETS):
+    if package == "classify" and not folder.as_posix().endswith(MANY_SHOT_SETS):
         if not first.is_dir():
             first = next((entry for entry in inside if entry.is_dir()), None)
         if first is None:
@@ -158,15 +159,6 @@ _writing_fault = functools.cache(why_not_writable)
 _free_gb = functools.cache(free_gb)
 
 
-def how_to_get(path: str) -> str:
-    """The next step for data that are not there, by a name in their path."""
-    parts = Path(path).parts
-    for names, step in HOW_TO_GET:
-        if any(all(part in parts for part in name.split("/")) for name in names):
-            return step
-    return "docs/ says how the data of this task are laid out; set the path in the configuration"
-
-
 def unset_variable(config_path: Path) -> str:
     """The first environment variable that a configuration and its bases name and that is not set; "" if none.
 
@@ -194,31 +186,3 @@ def _texts(node: Any) -> Iterator[str]:
             yield from _texts(value)
     elif isinstance(node, str):
         yield node
-
-
-PREPARE = "tools/prepare_data.py"
-# Names in a path (a/b: both) -> how to get what lies there; the first that fits.
-HOW_TO_GET: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("mini",), "python -m transfer.data.mini data/mini"),
-    (("coco200_person",), f"{PREPARE} coco --help, as configs/detect/coco200_person.yaml says"),
-    (("imagenet_subsets",), f"{PREPARE} imagenet-lists --to DIR/imagenet_subsets"),
-    (("imagenet",), "unpack ILSVRC 2012 into imagenet/train and imagenet/val"),
-    (("ILSVRC",), "ImageNet VID and DET by mmtrack's converters, as configs/track/sot_lasot.yaml says"),
-    (("many_shot",), f"{PREPARE} many-shot --help"),
-    (("cifar10.tar.gz", "cifar10"), f"{PREPARE} cifar10 --help"),
-    (("VOC2007", "VOC2012"), f"{PREPARE} voc --help"),
-    (("coco",), f"{PREPARE} coco --help"),
-    (("otb100",), f"{PREPARE} otb --help"),
-    (("lasot",), f"{PREPARE} lasot --help"),
-    (("davis2017",), f"{PREPARE} davis --help"),
-    (("fairmot", "costa", "lighttrack_msra152"), "the authors' given observations, as docs/tracking.md says"),
-    (("mot16",), f"{PREPARE} mot16 --help"),
-    (("mot17",), f"{PREPARE} mot17 --help"),
-    (("mots20",), f"{PREPARE} mots --help"),
-    (("posetrack18",), f"{PREPARE} posetrack --help"),
-    (
-        ("data/pets09",),
-        "configs/track/frozen/mot_pets09.yaml makes it of the video, when frozen-mot runs it first",
-    ),
-    (("youtube_vis_2019",), "lay it out as configs/track/vis_youtube.yaml says"),
-)
