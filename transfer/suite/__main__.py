@@ -49,10 +49,13 @@ def default_out(suite: Path) -> Path:
     """
     import yaml
 
-    try:
-        return Path("runs") / check_name(str(yaml.safe_load(suite.read_text(encoding="utf-8"))["name"]))
-    except (yaml.YAMLError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(f"{suite}: expected a suite with a name, found {one_line(error)}") from None
+    from transfer.plain_yaml import compose
+
+    compose(suite)  # refuses what is not plain
+    suite_file = yaml.safe_load(suite.read_text(encoding="utf-8"))
+    if not isinstance(suite_file, dict) or "name" not in suite_file:
+        raise ValueError(f"{suite}: expected a suite with a name, found none")
+    return Path("runs") / check_name(str(suite_file["name"]))
 
 
 def _parser() -> argparse.ArgumentParser:
