@@ -11,7 +11,8 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
 
 from transfer import provenance
 from transfer.base_files import read_with_bases
-from transfer.evaluate import identity, load_config
+from transfer.evaluate import load_config
+from transfer.identity import identity
 from transfer.tasks import TASKS
 
 BASE = (

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from transfer.evaluate import identity, load_config
+from transfer.evaluate import load_config
 from transfer.findings import NAMES, Finding, refuse, sort_out
+from transfer.identity import identity
 from transfer.tasks import TASKS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "config_lint.md"

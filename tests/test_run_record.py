@@ -63,7 +63,7 @@ def test_a_failed_run_says_why_and_an_unfinished_one_that_it_runs(
     assert main([*command, "temperature=-1"]) == 1
     record = read_record(tmp_path / "out")
     assert record["state"] == "failed"
-    assert record["reason"].startswith("failed: ValueError: ")
+    assert record["reason"].startswith("ValueError: ")
 
     code = (
         "import sys, os\nfrom transfer import run_folder, __main__ as m, evaluate\n"

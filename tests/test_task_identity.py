@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from transfer.evaluate import failures, identity, load_config
+from transfer.evaluate import failures, load_config
+from transfer.identity import identity
 from transfer.provenance import config_sha256
 from transfer.tasks import TASKS
 

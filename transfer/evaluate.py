@@ -14,13 +14,12 @@ from omegaconf import OmegaConf
 from transfer import provenance
 from transfer.backbone.contract import Backbone, read_backbone
 from transfer.base_files import read_with_bases
-from transfer.identity import identity as identity
+from transfer.identity import identity
 from transfer.keys import check_key, run_key
-from transfer.keys import job_key as job_key
 from transfer.ranks import World, leave
 from transfer.report.items import check_items, items_path, write_items
 from transfer.report.protocols import check_task
-from transfer.report.rows import METRICS, Measurement, Row, write_rows
+from transfer.report.rows import FAILED, METRICS, Measurement, Row, write_rows
 from transfer.run_folder import (
     join_processes,
     prepare_folder,
@@ -116,7 +115,7 @@ def _run_and_write(
     write_items(items_path(results), numbers)
     write_rows(results, rows)
     reasons = [row.status for row in rows if row.failed]
-    end_record(out, before, reasons[0] if reasons else "")
+    end_record(out, before, reasons[0].removeprefix(FAILED) if reasons else "")
     if not reasons:
         remove_checkpoints(out, name)
     return rows
