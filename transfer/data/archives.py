@@ -37,7 +37,7 @@ class Allowance:
             self.left -= len(block)
             if self.left < 0:
                 raise ValueError(
-                    f"{self.archive}: refused, it unpacks to more than {MAX_GROWTH} times its size; unpack it "
+                    f"{self.archive}: refused, it unpacks to over {MAX_GROWTH} times its size; unpack it "
                     "by hand if you trust it"
                 )
             handle.write(block)
