@@ -142,6 +142,12 @@ def test_an_mmtrack_file_is_not_executed_and_what_it_hides_is_refused(tmp_path: 
         list(read_data_paths(hostile, {}))
 
 
+def test_every_task_has_a_guess_of_its_disk() -> None:
+    assert set(needs.DISK_GB) == set(TASKS)
+    assert needs_for("knn", "configs/classify/knn_mini.yaml").disk_gb == 0.01
+    assert needs_for("detect", "configs/detect/coco_c4_1x_mec.yaml").disk_gb == 4.0
+
+
 def test_every_line_of_the_costs_names_a_configuration_and_a_source() -> None:
     lines = costs.costs()
     assert len(lines) > 50

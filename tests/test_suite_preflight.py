@@ -55,6 +55,13 @@ def test_missing_data_are_named_with_the_next_step_and_may_come_later(tmp_path: 
     assert what_stops("knn", needs, tmp_path) == ""
 
 
+def test_a_reason_is_one_line_whatever_a_path_holds(tmp_path: Path) -> None:
+    place = tmp_path / "two\nlines"
+    assert "\n" not in what_stops("knn", Needs(data=(str(place),)), tmp_path)
+    place.mkdir()
+    assert "two lines is empty" in what_stops("knn", Needs(data=(str(place),)), tmp_path)
+
+
 def test_an_empty_split_or_class_stops_image_tasks(tmp_path: Path) -> None:
     needs = image_folders(tmp_path)
     (tmp_path / "val/cat/1.png").unlink()

@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +84,28 @@ class _Run:
     hours: float
 
 
+@dataclass(frozen=True)
+class _AsText:
+    """A configuration as the key of a memory: its text says all of it."""
+
+    text: str
+    config: Any = field(compare=False)
+
+
+@functools.cache
+def _digest_once(known: _AsText) -> str:
+    return config_sha256(identity(known.config))
+
+
 def measured_hours(config: Any, config_path: Path, gpus: int) -> tuple[float, str]:
     """The median over measured runs of a configuration, and on what; (0, "") where there is none.
 
     Runs of this very configuration count, or, where there is none, those of the same file as it was before.
-    A GPU's time says nothing to a job on processors; to a job on GPUs the time of processors is a bound, which
+    A GPU's time says nothing to a job on processors; to a job on GPUs the time of processors is a bound, and
     counts where no GPU was measured. Of several machines that one counts which has more runs.
     """
     measured = measured_runs()
-    of_this = measured.get(config_sha256(identity(config)), ())
+    of_this = measured.get(_digest_once(_AsText(repr(config), config)), ())
     runs = of_this or measured.get(_in_checkout(config_path), ())
     by_hardware: dict[str, list[float]] = {}
     for run in runs:

@@ -9,10 +9,15 @@ from transfer.inputs import data_paths
 from transfer.suite.costs import Cost, cost_of, measured_hours
 from transfer.suite.job import Needs
 from transfer.suite.machine import has_gpu_node
-from transfer.tasks import TASKS
 
-# What a run leaves at most where the costs do not say, by the task's package; docs/costs.md has the sums.
-DISK_GB = {"classify": 0.5, "detect": 0.6, "track": 0.3}
+# What a ResNet-18's run leaves at most, where the costs do not say: rows, or checkpoints too (docs/costs.md).
+DISK_GB = {
+    **dict.fromkeys(("knn", "linear", "fewshot"), 0.01),
+    **dict.fromkeys(("semisup", "finetune"), 0.3),
+    **dict.fromkeys(("frozen-sot", "frozen-vos", "frozen-mot", "frozen-mots", "frozen-pose"), 0.02),
+    **dict.fromkeys(("detect", "vis"), 0.6),
+    **dict.fromkeys(("sot", "mot"), 0.3),
+}
 
 
 def needs_of(
@@ -51,7 +56,7 @@ def needs_of(
         gpus=gpus,
         machines=num_machines,
         gpu_memory_gb=cost.gpu_memory_gb * share if cost else 0.0,
-        disk_gb=cost.disk_gb if cost and cost.disk_gb else DISK_GB[TASKS[task].package],
+        disk_gb=cost.disk_gb if cost and cost.disk_gb else DISK_GB[task],
         hours=hours,
         hours_source=hours_source,
         data=tuple(map(str, data_paths(task, config))),

@@ -33,7 +33,7 @@ def what_stops(task: str, needs: Needs, out: Path, *, elsewhere: bool = False) -
     """
     for path in needs.data:
         if fault := data_fault(task, path):
-            return fault
+            return " ".join(fault.split())  # a path may hold a line break
     if fault := package_fault(needs.packages or task):
         return fault
     if needs.gpus and not elsewhere and (fault := gpu_fault(needs.gpus, needs.gpu_memory_gb)):
