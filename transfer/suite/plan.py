@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from transfer.report.rows import write_rows
 from transfer.suite.job import Job, short_name
 from transfer.suite.needs import needs_of
 from transfer.suite.preflight import try_packages, unset_variable, what_stops
+from transfer.suite.state import DONE, FAILED, state_of
 from transfer.suite.words import as_folder, as_word, check_inside, check_name, check_path, check_seeds
 from transfer.tasks import TASKS
 
@@ -154,14 +155,21 @@ def plan(
         elsewhere: jobs run on other machines than this one, whose GPUs are not looked at.
     """
     options = Options(num_gpus, num_machines, trust_config, elsewhere)
-    try_packages({line.task for line in suite.tasks if not only or line.task in only})
-    return [
+    jobs = [
         _job(line, seed, candidate, suite, out, options)
         for candidate in candidates
         for line in suite.tasks
         if (not only or line.task in only) and (line.supervised or candidate.info.method != "supervised")
         for seed in seeds or line.seeds or suite.seeds
     ]
+    # What is finished needs nothing, and to try packages takes seconds.
+    left = {job.out for job in jobs if not job.stop and state_of(job).name not in (DONE, FAILED)}
+    try_packages({job.task for job in jobs if job.out in left})
+    return [_checked(job, elsewhere) if job.out in left else job for job in jobs]
+
+
+def _checked(job: Job, elsewhere: bool) -> Job:
+    return replace(job, stop=what_stops(job.task, job.needs, job.folder, elsewhere=elsewhere))
 
 
 def _job(
@@ -195,9 +203,6 @@ def _job(
         words += ["--num-gpus", str(options.num_gpus)]
     if options.trust_config:
         words.append("--trust-config")
-    stop = candidate.stop or (f"{unset} is not set" if unset else "")
-    if not stop:
-        stop = what_stops(line.task, needs, folder, elsewhere=options.elsewhere)
     return Job(
         task=line.task,
         config=str(path),
@@ -209,7 +214,7 @@ def _job(
         key=job_key(line.task, config, candidate.backbone, seed) if candidate.backbone and not unset else "",
         words=tuple(words),
         needs=needs,
-        stop=stop,
+        stop=candidate.stop or (f"{unset} is not set" if unset else ""),
     )
 
 
