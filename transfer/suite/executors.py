@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from transfer.suite.job import Job
 from transfer.suite.process import birth
-from transfer.suite.state import DONE, FAILED, RUNNING, STOPPED, State
+from transfer.suite.state import DONE, FAILED, RUNNING, STOPPED, WAITING, State
 from transfer.suite.status import read_states
 from transfer.suite.work import Work
 
@@ -35,14 +35,17 @@ LOOK_SHARE = 200  # looking at run folders takes at most 1/200 of the time
 class Executor(Protocol):
     """Starts workers for jobs that nobody works on."""
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Start workers for these jobs."""
+    def start(self, jobs: Sequence[Job]) -> bool:
+        """Start workers for these jobs; whether there was room for any."""
 
     def describe(self, jobs: Sequence[Job]) -> str:
         """Where these jobs would run, in words."""
 
     def alive(self) -> set[str] | None:
-        """Run folders that living workers will come to; None where that cannot be told just now."""
+        """Run folders that living workers will come to, none where a worker that was killed leaves a gap.
+
+        None where that cannot be told just now.
+        """
 
     def wait(self) -> None:
         """Return when the workers, which have no job left, have ended."""
@@ -66,6 +69,7 @@ def run_jobs(
     """
     began = time.time()
     attempts: Counter[str] = Counter()
+    settled = 0  # jobs, when workers were last missing
     states: list[State] = []
     try:
         while True:
@@ -83,16 +87,22 @@ def run_jobs(
                 if not left or (stop is not None and stop.exists() and not expected):
                     executor.wait()
                     return states
+                if not expected and len(jobs) - len(left) > settled:
+                    settled = len(jobs) - len(left)
+                    for job, state in left:  # nobody came to this one yet, but others got on
+                        if state.name == WAITING:
+                            del attempts[job.out]
                 lost = [
                     job
                     for job, state in left
                     if state.name != RUNNING and job.out not in expected and attempts[job.out] < ATTEMPTS
                 ]
                 if lost:
-                    attempts.update(job.out for job in lost)
-                    executor.start(lost)
+                    if executor.start(lost):
+                        attempts.update(job.out for job in lost)
                 elif not expected and all(state.name != RUNNING for _, state in left):
-                    return states  # tried often enough
+                    executor.wait()
+                    return read_states(jobs, states)  # tried often enough
             time.sleep(max(1.0, LOOK_SHARE * look))
     except BaseException:
         executor.cancel()
@@ -106,7 +116,7 @@ class Local:
     Attributes:
         folder: for submitit's files.
         at_once: jobs; 0: as many as the machine carries.
-        gpus: visible to each worker; workers share none.
+        gpus: visible to each worker; workers share one only where ``at_once`` asks for more than there are.
         stop: as in :class:`Work`.
     """
 
@@ -117,16 +127,16 @@ class Local:
     workers: list[Any] = field(default_factory=list)  # a submitit job for each place, None where it is free
     jobs: tuple[Job, ...] = ()
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, jobs: Sequence[Job]) -> bool:
         """Fill the free places."""
         self.jobs = tuple(jobs)
         at_once = self.at_once or places(jobs)
+        self.workers = [None if worker is None or worker.done() else worker for worker in self.workers]
         self.workers += [None] * (at_once - len(self.workers))
-        wanted = min(at_once, len(jobs))
-        for place, worker in enumerate(self.workers):
-            if wanted and (worker is None or worker.done()):
-                self.workers[place] = self._submit(place)
-                wanted -= 1
+        free = [place for place, worker in enumerate(self.workers) if worker is None][: len(jobs)]
+        for place in free:
+            self.workers[place] = self._submit(place)
+        return bool(free)
 
     def describe(self, jobs: Sequence[Job]) -> str:
         """How many at once."""
@@ -136,20 +146,24 @@ class Local:
         from submitit import LocalExecutor
 
         executor = LocalExecutor(self.folder)
-        visible = _visible_gpus()[place * self.gpus : (place + 1) * self.gpus]
+        found = _visible_gpus()
+        share = min(self.gpus, len(found))
+        visible = [found[(place * share + i) % len(found)] for i in range(share)]
         executor.update_parameters(
             timeout_min=FOREVER_MIN, stderr_to_stdout=True, gpus_per_node=len(visible), visible_gpus=visible
         )
         return executor.submit(Work(self.jobs, self.stop, (os.getpid(), birth(os.getpid()))))
 
     def alive(self) -> set[str]:
-        """All run folders while a worker lives: each of them looks at every job."""
+        """All run folders while the workers live: each of them looks at every job."""
+        if any(worker is not None and _was_killed(worker) for worker in self.workers):
+            return set()
         living = any(worker is not None and not worker.done() for worker in self.workers)
         return {job.out for job in self.jobs} if living else set()
 
     def wait(self) -> None:
         """Return when no worker lives."""
-        while self.alive():
+        while any(worker is not None and not worker.done() for worker in self.workers):
             time.sleep(0.05)
 
     def cancel(self) -> None:
@@ -158,6 +172,11 @@ class Local:
             if worker is not None and not worker.done():
                 worker.cancel()
         self.wait()
+
+
+def _was_killed(worker: Any) -> bool:
+    """Whether it ended without a word, in which case it may have left jobs out."""
+    return worker.done() and not worker.paths.result_pickle.exists()
 
 
 @dataclass
@@ -183,13 +202,14 @@ class Slurm:
     queue: set[str] | None = None
     looked: float = 0.0
 
-    def start(self, jobs: Sequence[Job]) -> None:
+    def start(self, jobs: Sequence[Job]) -> bool:
         """Submit arrays, one for each kind of machine that the jobs need."""
         for needs, group in groupby(sorted(jobs, key=_resources), key=_resources):
             alike = list(group)
             for i in range(0, len(alike), MAX_ARRAY):
                 self._submit(alike[i : i + MAX_ARRAY], *needs)
         self.looked = 0.0
+        return True
 
     def describe(self, jobs: Sequence[Job]) -> str:
         """What SLURM is asked for."""
@@ -292,7 +312,12 @@ def _visible_gpus() -> list[int]:
     """Numbers of the GPUs of this machine, of those that CUDA_VISIBLE_DEVICES leaves."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [int(word) for word in named.split(",") if word.strip().isdigit()]
+        words = [word.strip() for word in named.split(",") if word.strip()]
+        if not all(word.isdigit() for word in words):
+            raise ValueError(
+                f"CUDA_VISIBLE_DEVICES: expected numbers, by which workers get their GPUs, found {named}"
+            )
+        return [int(word) for word in words]
     if shutil.which("nvidia-smi") is None:
         return []
     listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
