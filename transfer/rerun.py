@@ -72,10 +72,11 @@ def rerun(asked: Repeat) -> int:
         raise ValueError(f"{out}: is there already; choose another folder with --out")
     backbone = _backbone(record, asked.backbone)
     config_path = folder / "config.yaml"
+    processes = _processes(record)
     for warning in check(record, config_path, asked):
         print(f"transfer rerun: warning: {one_line(warning)}", file=sys.stderr)
     words = [record["task"]["name"], as_word(config_path), "--backbone", as_word(backbone)]
-    words += ["--out", as_word(out), *_processes(record), *asked.overrides]
+    words += ["--out", as_word(out), *processes, *asked.overrides]
     words += ["--trust-config"] if asked.trust_config else []
     print(f"python -m transfer {shlex.join(words)}", flush=True)
     done = subprocess.run(
