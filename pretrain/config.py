@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import MISSING, DictConfig, OmegaConf
+from yaml import YAMLError
 
 ARCHS = (
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
@@ -166,7 +167,10 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[DictConfig]:
     """The recipe's file and before it those it is based on."""
     if path.resolve() in above:
         raise ValueError(f"{path}: is its own base, by way of {len(above)} files")
-    recipe = OmegaConf.load(path)
+    try:
+        recipe = OmegaConf.load(path)
+    except (YAMLError, RecursionError) as error:
+        raise ValueError(f"{path}: expected plain YAML, found {' '.join(str(error).split())}") from None
     if not isinstance(recipe, DictConfig):
         raise ValueError(f"{path}: expected keys and values, found {type(recipe).__name__}")
     base = recipe.pop("base", None)

@@ -24,7 +24,7 @@ from transfer.suite.words import (
     one_line,
     read_plain,
 )
-from transfer.trust import check_program, is_own, is_trusting, own_trees, trusting
+from transfer.trust import check_options, check_program, is_own, is_trusting, own_trees, trusting
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 RECIPES = CHECKOUT / "configs" / "track" / "mmtrack"
@@ -101,6 +101,15 @@ def test_a_base_that_is_computed_is_refused(tree: Path) -> None:
     (tree / "recipe.py").write_text("import os\n_base_ = os.environ['BASE']\n")
     with pytest.raises(ValueError, match="_base_ is computed"):
         check_program(tree / "recipe.py")
+
+
+def test_options_that_would_be_unpickled_are_refused() -> None:
+    options = {"data": {"train": [{"type": "CocoDataset", "proposal_file": "p.PKL"}]}, "b": "a.json"}
+    with pytest.raises(ValueError, match=r"options: 'p\.PKL' would be read as a pickle"):
+        check_options(options)
+    with trusting(True):
+        check_options(options)
+    check_options({"data": {"train": [{"ann_file": "a.json"}, 1, None]}})
 
 
 def test_links_are_followed_both_ways(tree: Path, tmp_path: Path) -> None:

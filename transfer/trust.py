@@ -10,11 +10,12 @@ from __future__ import annotations
 import ast
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 FLAG = "--trust-config"
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -23,6 +24,7 @@ PACKAGED = {  # where frameworks' wheels hold their configurations
     "mmtrack": ".mim/configs",
     "mmdet": ".mim/configs",
 }
+PICKLES = (".pkl", ".pickle")
 _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
@@ -86,6 +88,28 @@ def check_program(path: Path) -> None:
         if current not in seen and current.suffix == ".py":
             waiting.extend(_bases(current))
         seen.add(current)
+
+
+def check_options(options: Any) -> None:
+    """Refuse values of a configuration that a framework would unpickle, as mmdet does with proposals.
+
+    Args:
+        options: nested mappings and lists.
+
+    Raises:
+        ValueError: names the file.
+    """
+    waiting = [] if is_trusting() else [options]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+        elif isinstance(value, str) and value.lower().endswith(PICKLES):
+            raise ValueError(
+                f"options: {value!a} would be read as a pickle, a program; give {FLAG} if you trust it"
+            )
 
 
 def _bases(path: Path) -> Iterator[Path]:

@@ -31,7 +31,8 @@ TASK_KEYS = {
     "SOLVER.CHECKPOINT_PERIOD": "checkpoint_period",
 }
 # What detectron2's training script does and nothing here; without effect it would be a lie in the YAML.
-NOT_HERE = ("TEST.AUG.ENABLED", "TEST.EXPECTED_RESULTS")
+# Proposals made before are pickles, which run what their maker likes.
+NOT_HERE = ("TEST.AUG.ENABLED", "TEST.EXPECTED_RESULTS", "MODEL.LOAD_PROPOSALS")
 CHOICES = {"choose_on": ("holdout", "test"), "evaluator": ("hotcoco", "pycocotools")}
 VOC_METRICS = ("ap", "ap50", "ap75")
 COCO_METRICS = (*VOC_METRICS, "ap_small", "ap_medium", "ap_large")

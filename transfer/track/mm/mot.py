@@ -23,7 +23,7 @@ from transfer.backbone.contract import Backbone
 from transfer.data.motchallenge import cut_sequence, decode_video, read_sequence, to_coco_video
 from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
-from transfer.trust import check_program
+from transfer.trust import check_options, check_program
 
 logger = logging.getLogger(__name__)
 METRICS = ("mota", "idf1", "hota", "id_switches")
@@ -80,6 +80,7 @@ class Config:
     def __post_init__(self) -> None:
         for recipe in filter(None, (self.detector, self.reid, self.tracker)):
             check_program(Path(recipe))
+        check_options(self.options)
 
     @property
     def protocols(self) -> tuple[str, ...]:

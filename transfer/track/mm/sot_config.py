@@ -16,7 +16,7 @@ from transfer.findings import Weights, refuse
 from transfer.ranks import World
 from transfer.track.mm.backbone import image_norm, mmdet_resnet, pretrained
 from transfer.track.mm.lint import find
-from transfer.trust import check_program
+from transfer.trust import check_options, check_program
 
 SELECT = ("last", "best-test")
 SIAMESE = "SOTResNet"  # mmtrack's, without padding in stem and layer2; a ResNet-50 only
@@ -43,6 +43,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_program(Path(self.mmtrack_config))
+        check_options(self.options)
 
     @property
     def protocols(self) -> tuple[str, ...]:

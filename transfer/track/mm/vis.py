@@ -21,7 +21,7 @@ from transfer.backbone.contract import Backbone
 from transfer.ranks import choose_device, join
 from transfer.report.rows import Measurement
 from transfer.track.mm.mot import import_frameworks
-from transfer.trust import check_program
+from transfer.trust import check_options, check_program
 from transfer.writing import write_text
 
 METRICS = {"mask_ap": "mAP", "mask_ap50": "mAP_50", "mask_ap75": "mAP_75"}
@@ -55,6 +55,7 @@ class Config:
 
     def __post_init__(self) -> None:
         check_program(Path(self.tracker))
+        check_options(self.options)
 
     @property
     def protocols(self) -> tuple[str, ...]:
