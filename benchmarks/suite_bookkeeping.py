@@ -25,12 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from machine import hardware  # noqa: E402
-from suite_scene import Scene, processes, stand_in, starts, write_scene  # noqa: E402
-
-from transfer.backbone.contract import read_backbone  # noqa: E402
-from transfer.evaluate import load_config, to_rows  # noqa: E402
-from transfer.report.rows import Measurement, write_rows  # noqa: E402
-from transfer.tasks import TASKS  # noqa: E402
+from suite_scene import Scene, processes, stand_in, starts, write_scene, write_template  # noqa: E402
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 ROLES = ("runner", "controller", "worker")
@@ -67,21 +62,11 @@ def watch(scene: Scene, runner: subprocess.Popen[bytes], num_jobs: int) -> dict[
         if marks and done >= marks[0]:
             marks.pop(0)
             with suppress(OSError, IndexError):
-                shown = ", ".join(f"{role} {max(map(rss_mb, found[role]), default=0.0):.1f}" for role in ROLES)
+                most = {role: max(map(rss_mb, pids), default=0.0) for role, pids in found.items()}
+                shown = ", ".join(f"{role} {megabytes:.1f}" for role, megabytes in most.items())
                 print(f"{done} done after {time.perf_counter() - begun:.0f} s: resident MB at most: {shown}")
         time.sleep(1.0)
     return times
-
-
-def write_template(scene: Scene, path: Path) -> None:
-    """The rows of one job, from which the stand-ins make theirs."""
-    config = load_config(TASKS["knn"], next(scene.suite.parent.glob("k*.yaml")), ["seed=987654"])
-    numbers = [
-        Measurement("tiny", "val", config.protocol, "torch", name, 50.0, 16) for name in ("top1", "top5")
-    ]
-    write_rows(
-        path, to_rows("knn", config, read_backbone(scene.backbone), numbers, "python -m transfer", 2.0)
-    )
 
 
 def time_status(scene: Scene, repeats: int = 5) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import subprocess
 import sys
@@ -15,8 +16,12 @@ import torch
 from tiny_set import write_knn_config
 from torchvision.transforms.v2.functional import to_pil_image
 
+from transfer.backbone.contract import read_backbone
 from transfer.backbone.load import write_random
+from transfer.evaluate import load_config, to_rows
+from transfer.report.rows import Measurement, write_rows
 from transfer.suite.job import Job, write_plan
+from transfer.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parent.parent
 KS = (1, 3, 5, 10)  # that have a protocol
@@ -153,15 +158,29 @@ def write_scene(folder: Path, configs: int, seeds: int) -> Scene:
     return Scene(suite, folder / "given.safetensors", folder / "runs")
 
 
+def write_template(scene: Scene, path: Path) -> None:
+    """The rows of one job, from which the stand-ins make theirs."""
+    config = load_config(TASKS["knn"], next(scene.suite.parent.glob("k*.yaml")), ["seed=987654"])
+    numbers = [
+        Measurement("tiny", "val", config.protocol, "torch", name, 50.0, 16) for name in ("top1", "top5")
+    ]
+    write_rows(
+        path, to_rows("knn", config, read_backbone(scene.backbone), numbers, "python -m transfer", 2.0)
+    )
+
+
 def rows_in(out: Path) -> dict[str, list[dict[str, str]]]:
     """The rows of each run folder, without what differs from run to run."""
     found = {}
     for path in sorted(out.glob("*/*/results.csv")):
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        assert all(None not in row and None not in row.values() for row in rows), f"{path}: half a line"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:  # its job has just begun again
+            continue
+        assert text.endswith("\n"), f"{path}: ends within a line"
         found[str(path.parent.relative_to(out))] = [
-            {name: value for name, value in row.items() if name not in CHANGES} for row in rows
+            {name: value for name, value in row.items() if name not in CHANGES}
+            for row in csv.DictReader(io.StringIO(text))
         ]
     return found
 

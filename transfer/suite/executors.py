@@ -6,6 +6,7 @@ the run folders alone, so several runners, on one machine or many that share a d
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -29,6 +30,7 @@ ATTEMPTS = 3  # at a job whose worker vanished, before a run of the suite gives 
 FOREVER_MIN = 60 * 24 * 365
 MAX_ARRAY = 1000  # SLURM's default MaxArraySize is 1001
 SQUEUE_S = 5.0  # between two looks at SLURM's queue
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 LOOK_SHARE = 200  # looking at run folders takes at most 1/200 of the time
 
 
@@ -97,16 +99,25 @@ def run_jobs(
                     for job, state in left
                     if state.name != RUNNING and job.out not in expected and attempts[job.out] < ATTEMPTS
                 ]
-                if lost:
-                    if executor.start(lost):
-                        attempts.update(job.out for job in lost)
-                elif not expected and all(state.name != RUNNING for _, state in left):
+                if lost and _start(executor, lost):
+                    attempts.update(job.out for job in lost)
+                elif not lost and not expected and all(state.name != RUNNING for _, state in left):
                     executor.wait()
                     return read_states(jobs, states)  # tried often enough
             time.sleep(max(1.0, LOOK_SHARE * look))
     except BaseException:
         executor.cancel()
         raise
+
+
+def _start(executor: Executor, jobs: Sequence[Job]) -> bool:
+    """Whether workers were started; where the disk is full that counts as an attempt as well."""
+    try:
+        return executor.start(jobs)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return True
 
 
 @dataclass

@@ -89,13 +89,20 @@ def _run(args: argparse.Namespace) -> int:
         state_that_it_cannot_run(job)
     with Progress(jobs, suite.name) as progress:
         states = run_jobs(jobs, executor, progress.update, stop=executor.stop)
-    for job, state in zip(jobs, states, strict=True):
-        state_why_it_ended(job, state)
+    tables = _write_tables(planned, jobs, states, out)
+    return conclude(jobs, states, out) or (0 if tables else 2)
+
+
+def _write_tables(planned: Sequence[Job], jobs: Sequence[Job], states: Sequence[State], out: Path) -> bool:
+    try:
+        for job, state in zip(jobs, states, strict=True):
+            state_why_it_ended(job, state)
+    except OSError as error:  # a full disk: what is unfinished is said all the same
+        print(f"suite: {one_line(error)}", file=sys.stderr)
+        return False
     # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
     measured = [job.folder / "results.csv" for job in planned if (job.folder / "results.csv").exists()]
-    if measured and make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) != 0:
-        return 2
-    return conclude(jobs, states, out)
+    return not measured or make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) == 0
 
 
 def make_executor(args: argparse.Namespace, suite: Suite, out: Path) -> Local | Slurm:
