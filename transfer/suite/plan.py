@@ -156,11 +156,11 @@ def plan(
     """
     options = Options(num_gpus, num_machines, trust_config, elsewhere)
     jobs = [
-        _job(line, seed, candidate, suite, out, options)
+        job
         for candidate in candidates
         for line in suite.tasks
         if (not only or line.task in only) and (line.supervised or candidate.info.method != "supervised")
-        for seed in seeds or line.seeds or suite.seeds
+        for job in _jobs(line, seeds or line.seeds or suite.seeds, candidate, suite, out, options)
     ]
     # What is finished needs nothing, and to try packages takes seconds.
     left = {job.out for job in jobs if not job.stop and state_of(job).name not in (DONE, FAILED)}
@@ -172,14 +172,15 @@ def _checked(job: Job, elsewhere: bool) -> Job:
     return replace(job, stop=what_stops(job.task, job.needs, job.folder, elsewhere=elsewhere))
 
 
-def _job(
+def _jobs(
     line: TaskConfig,
-    seed: int,
+    seeds: Sequence[int],
     candidate: Candidate,
     suite: Suite,
     out: Path,
     options: Options,
-) -> Job:
+) -> Iterator[Job]:
+    """A job for each seed, of which nothing but key and folder depends."""
     path, info = Path(line.config), candidate.info
     shared = TASKS[line.task].shared
     unset = unset_variable(path)
@@ -195,27 +196,28 @@ def _job(
         elsewhere=options.elsewhere,
     )
     digest = candidate.backbone.sha256[:8] if candidate.backbone else "absent"
-    folder = out / f"{as_folder(info.method)}-{digest}" / f"{short_name(path)}-seed{seed}"
-    check_inside(folder, out)
-    words = [line.task, as_word(path), "--backbone", as_word(candidate.path), "--out", as_word(folder)]
-    words += ["--seed", str(seed)]
-    if shared and options.num_gpus > 1:
-        words += ["--num-gpus", str(options.num_gpus)]
+    more = ["--num-gpus", str(options.num_gpus)] if shared and options.num_gpus > 1 else []
     if options.trust_config:
-        words.append("--trust-config")
-    return Job(
-        task=line.task,
-        config=str(path),
-        method=info.method,
-        arch=info.arch,
-        backbone=str(candidate.path),
-        seed=seed,
-        out=str(folder),
-        key=job_key(line.task, config, candidate.backbone, seed) if candidate.backbone and not unset else "",
-        words=tuple(words),
-        needs=needs,
-        stop=candidate.stop or (f"{unset} is not set" if unset else ""),
-    )
+        more.append("--trust-config")
+    for seed in seeds:
+        folder = out / f"{as_folder(info.method)}-{digest}" / f"{short_name(path)}-seed{seed}"
+        check_inside(folder, out)
+        words = [line.task, as_word(path), "--backbone", as_word(candidate.path), "--out", as_word(folder)]
+        yield Job(
+            task=line.task,
+            config=str(path),
+            method=info.method,
+            arch=info.arch,
+            backbone=str(candidate.path),
+            seed=seed,
+            out=str(folder),
+            key=""
+            if unset or not candidate.backbone
+            else job_key(line.task, config, candidate.backbone, seed),
+            words=(*words, "--seed", str(seed), *more),
+            needs=needs,
+            stop=candidate.stop or (f"{unset} is not set" if unset else ""),
+        )
 
 
 def write_rows_without_values(job: Job, kind: str, why: str, wall_s: float = 0.0) -> None:
