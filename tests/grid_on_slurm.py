@@ -56,18 +56,16 @@ class Grid:
         path.write_text(f"name: tiny\nrandom: false\ncores: 1\nseeds: {numbers}\ntasks: [{tasks}]\n")
         return path
 
+    def words(self, executor: str) -> list[str]:
+        """The command line's, after ``python -m transfer.suite``."""
+        given = str(self.folder / "given.safetensors")
+        return [str(self.suite), "--backbone", given, "--out", str(self.out), "--executor", executor]
+
     def start(self, *options: str, executor: str = "slurm") -> subprocess.Popen[bytes]:
         """Start ``python -m transfer.suite``; what it says goes to ``folder/said``."""
-        words = [
-            str(self.suite),
-            "--backbone",
-            str(self.folder / "given.safetensors"),
-            "--out",
-            str(self.out),
-        ]
         with (self.folder / "said").open("ab") as said:
             runner = subprocess.Popen(
-                [sys.executable, "-m", "transfer.suite", *words, "--executor", executor, *options],
+                [sys.executable, "-m", "transfer.suite", *self.words(executor), *options],
                 env={**self.cluster.env, "PYTHONPATH": f"{self.folder}:{ROOT}"},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

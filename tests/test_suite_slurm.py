@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 import slurm
 import slurm_config
+from compare_executors import differences
 from grid_on_slurm import ROOT, Grid
 from slurm import Slurm
 
 from transfer.report.rows import Row, read_rows
+from transfer.suite.__main__ import main
 
 pytestmark = pytest.mark.slurm
 MakeGrid = Callable[..., Grid]
-TIMINGS = ("wall_s",)  # the only column in which two runs of one job may differ
+EXCEPTED = ("wall_s", "code_version")  # timings; and the commit, since somebody may commit between two runs
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +55,8 @@ def make_grid(cluster: Slurm, tmp_path: Path) -> Iterator[MakeGrid]:
         grid.close()
 
 
-def without_timings(rows: list[Row]) -> list[dict[str, object]]:
-    return [{key: value for key, value in asdict(row).items() if key not in TIMINGS} for row in rows]
+def comparable(rows: list[Row]) -> list[dict[str, object]]:
+    return [{key: value for key, value in asdict(row).items() if key not in EXCEPTED} for row in rows]
 
 
 def assert_all_there_once(grid: Grid) -> None:
@@ -71,12 +73,12 @@ def test_rows_are_those_of_this_machine(make_grid: MakeGrid, tmp_path: Path) -> 
     grid = make_grid(seeds=3, held=False)
     assert grid.run() == 0, grid.said()
     assert_all_there_once(grid)
-    on_slurm = without_timings(grid.rows())
+    on_slurm = comparable(grid.rows())
     grid.out.rename(tmp_path / "slurm")  # rows name the folder they were written to
     (tmp_path / "ended").unlink()
     assert grid.run("--jobs", "2", executor="local") == 0, grid.said()
     assert_all_there_once(grid)
-    assert without_timings(grid.rows()) == on_slurm
+    assert comparable(grid.rows()) == on_slurm
     assert len(on_slurm) == 6
 
 
@@ -94,6 +96,7 @@ def test_a_cancelled_job_is_submitted_again(make_grid: MakeGrid, cluster: Slurm)
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_a_preempted_job_is_queued_again(make_grid: MakeGrid, cluster: Slurm) -> None:
     grid = make_grid()
     runner = grid.start()
@@ -109,6 +112,7 @@ def test_a_preempted_job_is_queued_again(make_grid: MakeGrid, cluster: Slurm) ->
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_is_up_is_queued_again(make_grid: MakeGrid, cluster: Slurm) -> None:
     """At a limit of ten minutes at most submitit takes each warning for the end of the time."""
     grid = make_grid()
@@ -124,6 +128,14 @@ def test_a_job_whose_time_is_up_is_queued_again(make_grid: MakeGrid, cluster: Sl
     assert_all_there_once(grid)
 
 
+def resume_drained(cluster: Slurm) -> None:
+    """As an administrator does: SLURM drains nodes that run a job whose number it gave out again."""
+    for name, state in zip(cluster.names, cluster.node_states(), strict=True):
+        if state.startswith("drain"):
+            cluster.run("scontrol", "update", f"nodename={name}", "state=resume")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [True, False])
 def test_a_controller_that_is_killed_loses_nothing(make_grid: MakeGrid, cluster: Slurm, saved: bool) -> None:
     """Killed within seconds of a submission it forgets the jobs, and kills what it does not know."""
@@ -136,10 +148,17 @@ def test_a_controller_that_is_killed_loses_nothing(make_grid: MakeGrid, cluster:
     time.sleep(12)  # in which the runner asks for the queue in vain
     cluster.start_controller()
     grid.release()
-    assert runner.wait(240) == 0, grid.said()
+
+    def has_ended() -> bool:
+        resume_drained(cluster)
+        return runner.poll() is not None
+
+    cluster.wait_for(has_ended, "the runner to end", 240)
+    assert runner.returncode == 0, grid.said()
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_a_runner_waits_for_a_controller_to_submit(make_grid: MakeGrid, cluster: Slurm) -> None:
     grid = make_grid(held=False)
     cluster.stop_controller(signal.SIGTERM)
@@ -150,6 +169,7 @@ def test_a_runner_waits_for_a_controller_to_submit(make_grid: MakeGrid, cluster:
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_a_node_that_crashes_takes_no_job_with_it(make_grid: MakeGrid, cluster: Slurm) -> None:
     grid = make_grid()
     runner = grid.start()
@@ -163,6 +183,7 @@ def test_a_node_that_crashes_takes_no_job_with_it(make_grid: MakeGrid, cluster: 
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_two_do_not_run_where_a_daemon_was_killed(make_grid: MakeGrid, cluster: Slurm) -> None:
     """SLURM gives the job to the other node while the first one still runs it: the claim keeps that out."""
     grid = make_grid()
@@ -180,6 +201,7 @@ def test_two_do_not_run_where_a_daemon_was_killed(make_grid: MakeGrid, cluster: 
     assert_all_there_once(grid)
 
 
+@pytest.mark.slow
 def test_a_runner_that_is_killed_leaves_its_jobs_to_slurm(make_grid: MakeGrid, cluster: Slurm) -> None:
     grid = make_grid(seeds=6)
     first = grid.start()
@@ -187,7 +209,12 @@ def test_a_runner_that_is_killed_leaves_its_jobs_to_slurm(make_grid: MakeGrid, c
     first.send_signal(signal.SIGKILL)
     first.wait()
     second = grid.start()
-    cluster.wait_for(lambda: len(cluster.squeue()) >= 12, "the second to submit", 120)
+    waiting = ["PENDING"] * 4
+    cluster.wait_for(
+        lambda: [state for state in cluster.squeue().values() if state == "PENDING"] == waiting,
+        "the second to submit those that wait once more",
+        120,
+    )
     grid.release()
     assert second.wait(240) == 0, grid.said()
     cluster.wait_idle()
@@ -195,6 +222,7 @@ def test_a_runner_that_is_killed_leaves_its_jobs_to_slurm(make_grid: MakeGrid, c
     assert grid.count("begun") == dict.fromkeys(grid.jobs, 1)
 
 
+@pytest.mark.slow
 def test_a_failure_stops_what_still_waits_without_keep_going(make_grid: MakeGrid, tmp_path: Path) -> None:
     grid = make_grid(seeds=6)
     bad = (tmp_path / "near.yaml").read_text().replace("temperature: 0.07", "temperature: -1")
@@ -207,6 +235,7 @@ def test_a_failure_stops_what_still_waits_without_keep_going(make_grid: MakeGrid
     assert "5 of 6 jobs were interrupted" in grid.said()
 
 
+@pytest.mark.slow
 def test_machines_share_a_job(make_grid: MakeGrid, tmp_path: Path) -> None:
     grid = make_grid(held=False)
     config = tmp_path / "line.yaml"
@@ -216,14 +245,14 @@ def test_machines_share_a_job(make_grid: MakeGrid, tmp_path: Path) -> None:
     )
     grid.write_suite(f"{{task: linear, config: {config}}}")
     assert grid.run("--num-machines", "2") == 0, grid.said()
-    on_two = without_timings(grid.rows())
+    on_two = comparable(grid.rows())
     assert [row["status"] for row in on_two] == ["ok", "ok"]
     consoles = sorted(path.name for path in grid.out.rglob("console*.txt"))
     assert consoles == ["console-1.txt", "console.txt"]
     alone = [sys.executable, "-m", "transfer", "linear", str(config), "--num-gpus", "2"]
     alone += ["--backbone", str(tmp_path / "given.safetensors"), "--out", str(tmp_path / "alone")]
     subprocess.run(alone, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=300)
-    on_one = without_timings(list(read_rows(tmp_path / "alone/results.csv")))
+    on_one = comparable(list(read_rows(tmp_path / "alone/results.csv")))
     for row in (*on_one, *on_two):
         del row["source"], row["hardware"]  # the command, and how many machines
     assert on_one == on_two
@@ -241,10 +270,31 @@ def test_machines_share_a_job(make_grid: MakeGrid, tmp_path: Path) -> None:
     ],
 )
 def test_values_that_no_batch_script_may_hold_are_refused(
-    make_grid: MakeGrid, options: tuple[str, str], message: str
+    cluster: Slurm,
+    make_grid: MakeGrid,
+    options: tuple[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    for name in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(name, cluster.env[name])
     grid = make_grid(held=False)
-    assert grid.run(*options) == 2
-    assert message in grid.said()
-    assert "Traceback" not in grid.said()
+    jobs_before = len(cluster.squeue())
+    assert main([*grid.words("slurm"), *options]) == 2
+    said = capfd.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
     assert grid.rows() == []
+    assert len(cluster.squeue()) == jobs_before
+
+
+def test_rows_that_differ_are_named() -> None:
+    row = {"metric": "top1", "value": "50.0"}
+    one, other = {("a", 0): row, ("b", 0): row}, {("a", 0): {**row, "value": "51.0"}, ("c", 0): row}
+    assert differences(one, one) == []
+    assert differences(one, other) == [
+        "a row 0, value: '50.0' by SLURM, '51.0' here",
+        "b row 0: only by SLURM",
+        "c row 0: only here",
+    ]
