@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,7 +90,14 @@ def spawn(
     """Start a process in a group of its own whose output goes to a file, or nowhere."""
     with open(log or os.devnull, "ab") as output:
         return subprocess.Popen(
-            command, cwd=ROOT, env=variables, stdout=output, stderr=output, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=variables,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # Where the tests run in the background of a shell it is ignored, and that is inherited.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 

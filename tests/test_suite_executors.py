@@ -228,6 +228,20 @@ def test_ctrl_c_ends_the_workers_and_their_jobs(tmp_path: Path) -> None:
     assert sorted(state_of(job).name for job in jobs) == [INTERRUPTED, INTERRUPTED, WAITING]
 
 
+def test_workers_end_with_a_run_that_breaks_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """A shell's background processes inherit that; so do theirs."""
+    out = tmp_path / "runs"
+    plan_stand_ins(out, 3)
+    breaks = "lambda states: 1 // ([state.name for state in states].count('running') < 2)"
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n{RUNNER}"
+    code = code.replace("lambda states: None", breaks)
+    log = tmp_path / "log.txt"
+    runner = spawn([sys.executable, "-c", code, str(out), "2"], stand_in(tmp_path, 600), log)
+    assert runner.wait(60) == 1
+    assert "ZeroDivisionError" in log.read_text()
+    assert processes(out) == []
+
+
 def test_importing_the_executors_needs_neither_submitit_nor_pytorch() -> None:
     code = "import sys, transfer.suite.executors; print({'torch', 'submitit'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

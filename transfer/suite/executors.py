@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -169,20 +170,24 @@ class Local:
         """All run folders while the workers live: each of them looks at every job."""
         if any(worker is not None and _was_killed(worker) for worker in self.workers):
             return set()
-        living = any(worker is not None and not worker.done() for worker in self.workers)
-        return {job.out for job in self.jobs} if living else set()
+        return {job.out for job in self.jobs} if self._living() else set()
+
+    def _living(self) -> list[Any]:
+        return [worker for worker in self.workers if worker is not None and not worker.done()]
 
     def wait(self) -> None:
         """Return when no worker lives."""
-        while any(worker is not None and not worker.done() for worker in self.workers):
+        while self._living():
             time.sleep(0.05)
 
     def cancel(self) -> None:
         """End the workers, and with them their jobs."""
-        for worker in self.workers:
-            if worker is not None and not worker.done():
-                worker.cancel()
-        self.wait()
+        # Not SIGINT, which submitit would send: what a shell starts in the background ignores it. Again and
+        # again: a worker that is just starting does not listen yet.
+        while living := self._living():
+            for worker in living:
+                os.kill(int(worker.job_id), signal.SIGTERM)
+            time.sleep(0.5)
 
 
 def _was_killed(worker: Any) -> bool:

@@ -202,6 +202,7 @@ def _run(
 
 def _leave(number: int, _: object) -> None:
     """Cancelled, preempted or killed: end the child and go; the job is one that was interrupted."""
+    signal.signal(number, signal.SIG_IGN)  # once is enough, and the child may take its time
     raise SystemExit(128 + number)
 
 
