@@ -57,8 +57,8 @@ def watch(scene: Scene, runner: subprocess.Popen[bytes], num_jobs: int) -> dict[
                     times[role][pid] = cpu_s(pid)
         done = len(list(scene.out.glob("*/*/key.txt")))
         if ends and done >= ends[0]:
-            what = "jobs done" if ends.pop(0) == num_jobs else "first job done"
-            print(f"{what}: the runner took {sum(times['runner'].values()):.2f} s of processor time")
+            part = "planning" if ends.pop(0) == 1 else "looking"
+            times[part] = {0: sum(times["runner"].values()) - sum(times.get("planning", {}).values())}
         if marks and done >= marks[0]:
             marks.pop(0)
             with suppress(OSError, IndexError):
@@ -111,12 +111,17 @@ def main() -> int:
             f"{args.jobs} jobs of {args.seconds:g} s, {args.at_once} at once: {jobs_s:.0f} s of jobs in "
             f"{time.perf_counter() - start:.0f} s"
         )
-        total = 0.0
-        for role in ROLES:
-            seconds = sum(times[role].values())
-            total += seconds
-            print(f"{role:<12} {len(times[role]):>4} processes {seconds:8.2f} s {seconds / jobs_s:8.3%}")
-        print(f"{'all':<12} {'':>4}           {total:8.2f} s {total / jobs_s:8.3%}")
+        seconds = {role: sum(each.values()) for role, each in times.items()}
+        parts = {
+            "runner: start and plan": seconds["planning"],
+            "runner: while jobs ran": seconds["looking"],
+            f"{len(times['controller'])} of submitit's": seconds["controller"],
+            f"{len(times['worker'])} workers": seconds["worker"],
+        }
+        parts["together"] = sum(parts.values())
+        parts["runner: tables, page, figures"] = seconds["runner"] - seconds["planning"] - seconds["looking"]
+        for what, took in parts.items():
+            print(f"{what:<30} {took:7.2f} s {took / jobs_s:7.3%} {took / args.jobs * 1000:6.2f} ms a job")
         status = time_status(scene)
         print(f"--status     {min(status):.3f} to {max(status):.3f} s")
     return 0
