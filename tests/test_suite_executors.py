@@ -159,6 +159,23 @@ def beat_pid(job: Job) -> int:
     return about.pid
 
 
+def test_a_run_waits_for_the_last_process_of_a_killed_worker(tmp_path: Path) -> None:
+    """The job takes longer to end than the attempts at it would."""
+    out = tmp_path / "runs"
+    jobs = plan_stand_ins(out, 1)
+    first = (
+        f"import signal\nif not os.path.exists('{tmp_path}/first'):\n"
+        f"    open('{tmp_path}/first', 'w').close()\n"
+        "    signal.signal(signal.SIGTERM, lambda *_: (time.sleep(8), os._exit(1)))\n    time.sleep(600)"
+    )
+    runner = spawn([sys.executable, "-c", RUNNER, str(out), "1"], stand_in(tmp_path, 0.0, first))
+    wait_for((tmp_path / "first").exists)
+    time.sleep(0.3)  # until it listens
+    os.kill(beat_pid(jobs[0]), signal.SIGKILL)
+    assert runner.wait(120) == 0
+    assert starts(tmp_path) == [jobs[0].out] * 2
+
+
 class Broken:
     """An executor whose workers are gone before they do anything."""
 

@@ -233,6 +233,26 @@ def test_the_child_of_a_killed_worker_goes_on_holding_the_folder(tmp_path: Path)
         wait_until_free(tmp_path)
 
 
+def test_a_job_runs_until_its_last_process_has_ended(job: Job) -> None:
+    """A worker was killed, and its job takes its time to end: nobody may begin it again yet."""
+    code = HOLD_BY_A_CHILD.replace(
+        "    print(",
+        "    from transfer.suite.job import read_plan\n"
+        "    from transfer.suite.state import begin\n"
+        "    begin(read_plan(Path(sys.argv[1]).parents[1])[0], 'x')\n"
+        "    print(",
+    )
+    with holder(code, job.folder) as (process, child):
+        process.kill()
+        process.wait()
+        now = state_of(job)
+        assert now.name == RUNNING
+        assert f"the job of process {process.pid}, which has ended" in now.detail
+        os.kill(int(child), signal.SIGKILL)
+        wait_until_free(job.folder)
+        assert state_of(job).name == INTERRUPTED
+
+
 def test_who_waits_is_told_and_goes_on_when_the_other_ends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,7 +174,7 @@ def state_why_it_ended(job: Job, state: State) -> None:
     if state.name != INTERRUPTED:
         return
     with claim(job.folder) as held:
-        if held is not None and state_of(job).name == INTERRUPTED:
+        if held is not None and state_of(job).name not in (DONE, FAILED):
             write_rows_without_values(job, "failed", state.detail)
 
 

@@ -106,6 +106,9 @@ def state_of(job: Job) -> State:
     if about.why:
         return State(INTERRUPTED, about.why, ended=about.ended)
     if about.kernel == kernel() != "" and birth(about.pid) != about.birth:
+        if _is_held(folder):  # torchrun takes half a minute to end its processes
+            detail = f"{about.host}, the job of process {about.pid}, which has ended"
+            return State(RUNNING, detail, time.time() - about.started)
         return State(INTERRUPTED, f"process {about.pid} on {about.host} has ended")
     if time.time() - about.beaten > DEAD_S:
         return State(INTERRUPTED, f"no sign of life from {about.host}, process {about.pid}")
@@ -179,6 +182,18 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
                 "whose job is whose; choose another one with --out, or ask for it to be mounted with flock"
             ) from None
         yield file
+
+
+def _is_held(folder: Path) -> bool:
+    """Whether some process holds the folder; it may be this one."""
+    try:
+        with _open_claim(folder) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _open_claim(folder: Path) -> IO[str]:
