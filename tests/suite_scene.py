@@ -57,7 +57,8 @@ if "transfer" in words and words[words.index("transfer") - 1] == "-m":
 RUNNER = """\
 import sys
 from pathlib import Path
-from transfer.suite.executors import Local, run_jobs, submission_folder
+from transfer.suite.executors import run_jobs, submission_folder
+from transfer.suite.local import Local
 from transfer.suite.job import read_plan
 from transfer.suite.state import DONE
 out = Path(sys.argv[1])

@@ -41,7 +41,8 @@ def test_without_its_framework_the_tool_says_what_to_run(name: str, framework: s
     (tmp_path / name).write_text("")
     code = (
         "import sys; sys.modules.update(detectron2=None, mmcv=None)\n"
-        f"from transfer.lint import main; sys.exit(main(['absent.pkl', {str(tmp_path / name)!r}, '--trust-config']))"
+        "from transfer.lint import main; "
+        f"sys.exit(main(['absent.pkl', {str(tmp_path / name)!r}, '--trust-config']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=DOCUMENT.parent.parent

@@ -131,6 +131,15 @@ PUBLISHED_FAULTS = [
 ]
 
 
+def test_what_did_not_run_may_have_had_no_backbone(results_path: Path) -> None:
+    for column, text in (("value", ""), ("status", "not-run: no such checkpoint"), ("backbone_sha256", "")):
+        edit_cell(results_path, column, text)
+    assert read_rows(results_path)[1].backbone_sha256 == ""
+    edit_cell(results_path, "status", "failed: out of memory")
+    with pytest.raises(ValueError, match="backbone_sha256: '' must not be empty in a measured row"):
+        read_rows(results_path)
+
+
 @pytest.mark.parametrize(("column", "text", "message"), FAULTS)
 def test_a_fault_is_named_with_file_line_and_column(
     results_path: Path, column: str, text: str, message: str

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from suite_scene import RUNNER, plan_stand_ins, processes, spawn, stand_in, starts
 
-from transfer.suite import executors
-from transfer.suite.executors import Local, places, run_jobs
+from transfer.suite import executors, local
+from transfer.suite.executors import run_jobs
 from transfer.suite.job import Job, Needs
+from transfer.suite.local import Local, places
 from transfer.suite.state import DONE, INTERRUPTED, WAITING, State, begin, finish, read_beat, state_of
 
 UNTIL = RUNNER.replace(
@@ -38,7 +39,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def set_up(cores: int = 8, memory_gb: float = 32.0, gpus: str = "") -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-        monkeypatch.setattr(executors, "_memory_gb", lambda: memory_gb)
+        monkeypatch.setattr(local, "_memory_gb", lambda: memory_gb)
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
 
     return set_up

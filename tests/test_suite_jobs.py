@@ -15,9 +15,10 @@ from transfer.backbone.load import write_random
 from transfer.report.rows import read_rows
 from transfer.suite.__main__ import main
 from transfer.suite.backbones import contract_file, prepare_backbones
+from transfer.suite.claims import claim
 from transfer.suite.plan import Suite, load_suite, plan
 from transfer.suite.run import minutes_of
-from transfer.suite.state import DONE, INTERRUPTED, claim, state_of
+from transfer.suite.state import DONE, INTERRUPTED, state_of
 from transfer.suite.work import run_job
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -207,7 +208,7 @@ def test_without_an_environment_variable_the_rows_say_so_and_the_rest_goes_on(
     rows = {path.parent.name: list(read_rows(path)) for path in tmp_path.rglob("results.csv")}
     assert [row.status for row in rows["good-seed0"]] == ["ok", "ok"]
     assert [row.status for row in rows["bad-seed0"]] == ["not-run: MEC_TRANSFER_DATA is not set"] * 2
-    assert "not-run: MEC_TRANSFER_DATA is not set" in (tmp_path / "runs/tables/knn.md").read_text()
+    assert r"not-run: MEC\_TRANSFER\_DATA is not set" in (tmp_path / "runs/tables/knn.md").read_text()
     monkeypatch.setenv("MEC_TRANSFER_DATA", str(tmp_path))
     assert main(command) == 0
     done = next(tmp_path.rglob("bad-seed0/results.csv"))

@@ -19,6 +19,7 @@ from suite_scene import environment, plan_stand_ins
 
 from transfer import run_folder
 from transfer.suite import state
+from transfer.suite.claims import alone, claim
 from transfer.suite.job import Job
 from transfer.suite.state import (
     DEAD_S,
@@ -28,9 +29,7 @@ from transfer.suite.state import (
     RUNNING,
     STOPPED,
     WAITING,
-    alone,
     begin,
-    claim,
     finish,
     forget,
     give_up,
@@ -42,7 +41,7 @@ ROWS = "method,status,wall_s\nmec,ok,31.0\nmec,ok,31.0\n"
 HOLD = """\
 import sys, time
 from pathlib import Path
-from transfer.suite.state import claim
+from transfer.suite.claims import claim
 with claim(Path(sys.argv[1])) as held:
     print(held is not None, flush=True)
     time.sleep(600)
@@ -50,7 +49,7 @@ with claim(Path(sys.argv[1])) as held:
 HOLD_BY_A_CHILD = """\
 import subprocess, sys, time
 from pathlib import Path
-from transfer.suite.state import claim
+from transfer.suite.claims import claim
 with claim(Path(sys.argv[1])) as held:
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[held.fileno()])
     print(child.pid, flush=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from suite_scene import ROOT, plan_stand_ins, processes, spawn, stand_in, starts
 
+from transfer.suite.claims import claim
 from transfer.suite.job import Job, Needs
 from transfer.suite.run import retry_failed
 from transfer.suite.state import (
@@ -22,7 +23,6 @@ from transfer.suite.state import (
     RUNNING,
     WAITING,
     begin,
-    claim,
     read_rows,
     state_of,
 )

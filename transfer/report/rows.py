@@ -88,7 +88,8 @@ MEASURED = ("backbone_sha256", "config_sha256", "code_version")  # what every me
 SELECTIONS = ("last", "best-val", "best-test", "unknown")
 REPORTED = ("own", "quoted", "unknown")  # of a published number; a measured one has ""
 FAILED = "failed: "  # how the status of a task that broke begins; the reason follows
-STATUS_BEGINNINGS = (FAILED, "not-run: ")
+NOT_RUN = "not-run: "  # how that of a number begins that could not be had; the reason follows
+STATUS_BEGINNINGS = (FAILED, NOT_RUN)
 
 
 @dataclass(frozen=True)

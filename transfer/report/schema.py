@@ -19,6 +19,7 @@ from transfer.report.rows import (
     COLUMNS,
     MEASURED,
     METRICS,
+    NOT_RUN,
     REPORTED,
     REQUIRED,
     SELECTIONS,
@@ -224,8 +225,12 @@ def _origin() -> list[pa.Check]:
     def measured(f: Frame) -> pd.Series[bool]:
         return (f[list(MEASURED)] != "").any(axis=1)
 
+    def needless(f: Frame, column: str) -> pd.Series[bool]:
+        """What did not run may have had no backbone to run on."""
+        return f["status"].str.startswith(NOT_RUN) & (column == "backbone_sha256")
+
     def present(column: str) -> Test:
-        return lambda f: (f["reported"] != "") | ~measured(f) | (f[column] != "")
+        return lambda f: (f["reported"] != "") | ~measured(f) | (f[column] != "") | needless(f, column)
 
     def absent(column: str) -> Test:
         return lambda f: (f["reported"] == "") | (f[column] == "")

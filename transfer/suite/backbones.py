@@ -15,8 +15,8 @@ from omegaconf import OmegaConf
 from transfer.backbone.checkpoint import file_sha256
 from transfer.backbone.contract import BackboneInfo, read_backbone
 from transfer.backbone.load import import_checkpoint, write_random
+from transfer.suite.claims import alone
 from transfer.suite.plan import Candidate, Suite, header
-from transfer.suite.state import alone
 from transfer.suite.supervised import supervised_backbone, supervised_path
 
 

@@ -13,11 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from transfer.report.command import main as make_tables
 from transfer.suite.backbones import expected_backbones, prepare_backbones
+from transfer.suite.claims import claim
 from transfer.suite.dry_run import print_plan
-from transfer.suite.executors import Local, Slurm, run_jobs, submission_folder
+from transfer.suite.executors import run_jobs, submission_folder
 from transfer.suite.job import Job, write_plan
+from transfer.suite.local import Local
 from transfer.suite.plan import Suite, load_suite, plan, write_rows_without_values
 from transfer.suite.progress import Progress
+from transfer.suite.slurm import Slurm
 from transfer.suite.state import (
     DONE,
     FAILED,
@@ -25,7 +28,6 @@ from transfer.suite.state import (
     KEY_NAME,
     STOPPED,
     State,
-    claim,
     state_of,
 )
 from transfer.suite.words import check_count, check_path, check_seeds, check_slurm_word, one_line

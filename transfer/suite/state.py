@@ -1,6 +1,5 @@
-"""What has become of a job, read from the files in its run folder; and the claim on that folder.
+"""What has become of a job, read from the files in its run folder.
 
-``.claim``    locked (flock) by whoever works there, for as long as it lives: the kernel lets go of it
 ``running.json``  who works there; its modification time is the heartbeat
 ``key.txt``   written last: the rows in ``results.csv`` are this very job's, and complete
 ``results.csv``   rows; where one says failed, the job failed
@@ -11,26 +10,23 @@ Nothing else is remembered: a job that was killed has no ``key.txt``, whoever ki
 from __future__ import annotations
 
 import csv
-import errno
-import fcntl
 import io
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import IO
 
+from transfer.suite.claims import is_held
 from transfer.suite.job import Job
 from transfer.suite.process import birth, kernel
 from transfer.suite.words import read_plain
 from transfer.writing import write_text
 
 KEY_NAME = "key.txt"
-CLAIM_NAME = ".claim"
 BEAT_NAME = "running.json"
 BEAT_S = 10.0  # between two heartbeats
 DEAD_S = 60.0  # without one: machines that share a disk need not agree on the time to the second
@@ -106,7 +102,7 @@ def state_of(job: Job) -> State:
     if about.why:
         return State(INTERRUPTED, about.why, ended=about.ended)
     if about.kernel == kernel() != "" and birth(about.pid) != about.birth:
-        if _is_held(folder):  # torchrun takes half a minute to end its processes
+        if is_held(folder):  # torchrun takes half a minute to end its processes
             detail = f"{about.host}, the job of process {about.pid}, which has ended"
             return State(RUNNING, detail, time.time() - about.started)
         return State(INTERRUPTED, f"process {about.pid} on {about.host} has ended")
@@ -156,63 +152,6 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 def failures_in(rows: Sequence[dict[str, str]]) -> list[str]:
     """What the rows that failed say of why, ``failed: `` before it."""
     return [row["status"] for row in rows if row["status"].startswith("failed")]
-
-
-@contextmanager
-def claim(folder: Path) -> Iterator[IO[str] | None]:
-    """Make the run folder and hold it; None where another process does.
-
-    The open file is yielded: a child process that inherits it holds the folder, too, and goes on holding it
-    should this process be killed. The file stays: to remove it would let two hold one folder.
-
-    Raises:
-        OSError: a folder that cannot be written, or a file system without locks.
-    """
-    with _open_claim(folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-            raise OSError(
-                f"{folder}: this file system has no locks ({error.strerror}), by which two runners tell "
-                "whose job is whose; choose another one with --out, or ask for it to be mounted with flock"
-            ) from None
-        yield file
-
-
-def _is_held(folder: Path) -> bool:
-    """Whether some process holds the folder; it may be this one."""
-    try:
-        with _open_claim(folder) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _open_claim(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    # Neither through a link that somebody planted there, nor waiting for a pipe's other end.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return open(os.open(folder / CLAIM_NAME, flags, 0o644), "r+")
-
-
-@contextmanager
-def alone(folder: Path, waiting: str) -> Iterator[None]:
-    """Do something in a folder while no other process does; ``waiting`` is printed where one has to wait."""
-    with _open_claim(folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def begin(job: Job, command_line: str) -> None:

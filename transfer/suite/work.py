@@ -5,7 +5,6 @@ A worker is started by submitit, on this machine or by SLURM; ``transfer.suite.e
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import pickle
@@ -14,22 +13,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from transfer.suite.child import how_it_ended, last_line, run_child
+from transfer.suite.claims import claim
 from transfer.suite.job import Job
 from transfer.suite.process import birth
 from transfer.suite.state import (
-    BEAT_S,
     DONE,
     FAILED,
     STOPPED,
-    beat,
     begin,
-    claim,
     failures_in,
     finish,
     forget,
@@ -40,7 +38,6 @@ from transfer.suite.state import (
     submission,
 )
 
-KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
 RESULT_NAMES = ("results.csv", "items.csv", "run.json", "code.diff")
 # Faults of the machine, not of the job: it runs again as soon as the suite does.
 MACHINE_FAULTS = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE))
@@ -48,8 +45,6 @@ WRITE_ROWS = (
     "import pickle, sys; from transfer.suite.plan import write_rows_without_values as write; "
     "write(*pickle.load(sys.stdin.buffer))"
 )
-PR_SET_PDEATHSIG = 1  # prctl(2)
-CHECK_S = 1.0  # between two looks at who started this worker
 NODE_WAIT_S = 600.0  # for the first machine of several to begin a job
 TERM_S = 2.0  # SLURM ends a job's processes one after the other
 
@@ -141,7 +136,7 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
     start = time.perf_counter()
     (folder / "console.txt").unlink(missing_ok=True)  # also what might be a link in its place
     with (folder / "console.txt").open("x", encoding="utf-8") as console:
-        code = _run(words, job, console, (held.fileno(),), check)
+        code = run_child(words, job, console, (held.fileno(),), check)
     if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
         time.sleep(TERM_S)  # where it was meant for this process, too, the job has not failed: see _leave
     rows = read_rows(folder / "results.csv")
@@ -157,7 +152,7 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
         return False
     for name in RESULT_NAMES:
         (folder / name).unlink(missing_ok=True)
-    why = _last_line(folder / "console.txt") if code == 2 else _how_it_ended(code)
+    why = last_line(folder / "console.txt") if code == 2 else how_it_ended(code)
     if code == 2 and _write_failed_rows(job, why, time.perf_counter() - start):
         finish(job)  # what the task says of input that it cannot use
     else:
@@ -165,59 +160,10 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
     return False
 
 
-def _run(
-    words: Sequence[str], job: Job, output: IO[str], keep: tuple[int, ...], check: Callable[[], None]
-) -> int:
-    """The child's exit status. Meanwhile ``check`` is called, and the heart beats where the claim is kept."""
-    environment = dict(os.environ)
-    if job.key:
-        environment[KEY_VARIABLE] = job.key
-    if job.needs.cores:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[name] = str(job.needs.cores)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "transfer", *words],
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        pass_fds=keep,
-        preexec_fn=_prepare(os.getpid()),  # a worker has one thread, so this is safe
-    )
-    beaten = time.monotonic()
-    while True:
-        try:
-            try:
-                return process.wait(CHECK_S)
-            except subprocess.TimeoutExpired:
-                check()
-            if keep and time.monotonic() - beaten >= BEAT_S:
-                beat(job)
-                beaten = time.monotonic()
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-
-
 def _leave(number: int, _: object) -> None:
     """Cancelled, preempted or killed: end the child and go; the job is one that was interrupted."""
     signal.signal(number, signal.SIG_IGN)  # once is enough, and the child may take its time
     raise SystemExit(128 + number)
-
-
-def _prepare(parent: int) -> Callable[[], None]:
-    """For the child, before it becomes another program: to be ended when its parent is, however that ends."""
-    prctl = ctypes.CDLL(None).prctl
-
-    def prepare() -> None:
-        # SLURM's word that time is up goes to every process, and would end those that do not expect it.
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # already gone
-            os._exit(128 + signal.SIGTERM)
-
-    return prepare
 
 
 def _place(job: Job) -> list[str]:
@@ -242,7 +188,7 @@ def _join(job: Job) -> None:
         if _is_begun(job):
             rank = os.environ["SLURM_NODEID"]
             with (job.folder / f"console-{rank}.txt").open("w", encoding="utf-8") as console:
-                _run([*job.words, *_place(job)], job, console, (), check)
+                run_child([*job.words, *_place(job)], job, console, (), check)
             return
         if time.monotonic() > deadline:
             raise TimeoutError(f"{job.out}: machine 0 did not begin within {NODE_WAIT_S:.0f} s")
@@ -253,17 +199,6 @@ def _is_begun(job: Job) -> bool:
     """Whether the first machine of this very submission runs the job, and has not said how it ended."""
     about = read_beat(job)
     return about is not None and about.submission == submission() and not about.why
-
-
-def _how_it_ended(code: int) -> str:
-    if code < 0:
-        return f"the process was killed by {signal.Signals(-code).name}"
-    return f"the process ended with status {code} and no reason given"
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no reason given")
 
 
 def _write_failed_rows(job: Job, why: str, wall_s: float) -> bool:

@@ -1,0 +1,83 @@
+"""A job's process: started so that it ends with its worker, watched, and asked how it ended.
+
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+from transfer.suite.job import Job
+from transfer.suite.state import BEAT_S, beat
+
+KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
+PR_SET_PDEATHSIG = 1  # prctl(2)
+CHECK_S = 1.0  # between two looks at who started this worker
+
+
+def run_child(
+    words: Sequence[str], job: Job, output: IO[str], keep: tuple[int, ...], check: Callable[[], None]
+) -> int:
+    """The child's exit status. Meanwhile ``check`` is called, and the heart beats where the claim is kept."""
+    environment = dict(os.environ)
+    if job.key:
+        environment[KEY_VARIABLE] = job.key
+    if job.needs.cores:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = str(job.needs.cores)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "transfer", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        pass_fds=keep,
+        preexec_fn=_prepare(os.getpid()),  # a worker has one thread, so this is safe
+    )
+    beaten = time.monotonic()
+    while True:
+        try:
+            try:
+                return process.wait(CHECK_S)
+            except subprocess.TimeoutExpired:
+                check()
+            if keep and time.monotonic() - beaten >= BEAT_S:
+                beat(job)
+                beaten = time.monotonic()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+
+
+def _prepare(parent: int) -> Callable[[], None]:
+    """For the child, before it becomes another program: to be ended when its parent is, however that ends."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        # SLURM's word that time is up goes to every process, and would end those that do not expect it.
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # already gone
+            os._exit(128 + signal.SIGTERM)
+
+    return prepare
+
+
+def how_it_ended(code: int) -> str:
+    if code < 0:
+        return f"the process was killed by {signal.Signals(-code).name}"
+    return f"the process ended with status {code} and no reason given"
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no reason given")
