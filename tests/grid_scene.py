@@ -22,10 +22,10 @@ from transfer.suite.state import begin, finish, give_up
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def job_at(out: Path, seed: int, *, method: str = "mec", task: str = "knn", stop: str = "") -> Job:
+def job_at(out: Path, seed: int, *, method: str = "mec", task: str = "knn", obstacle: str = "") -> Job:
     config = f"configs/classify/{task}_mini.yaml"
     folder = str(out / f"{method}-12345678" / f"{task}_mini-seed{seed}")
-    return Job(task, config, method, "resnet18", "b", seed, folder, f"k{seed}", (task,), Needs(), stop)
+    return Job(task, config, method, "resnet18", "b", seed, folder, f"k{seed}", (task,), Needs(), obstacle)
 
 
 def run(job: Job, status: str = "ok", wall_s: float = 31.0) -> None:
@@ -46,7 +46,7 @@ def start(job: Job, output: str = "") -> None:
 def grid(out: Path) -> list[Job]:
     """One job in each state: done, failed, running, interrupted, waiting, and two that cannot run."""
     jobs = [job_at(out, seed) for seed in range(5)]
-    jobs += [job_at(out, seed, task="sot", stop="mmtrack not installed") for seed in (5, 6)]
+    jobs += [job_at(out, seed, task="sot", obstacle="mmtrack not installed") for seed in (5, 6)]
     run(jobs[0])
     run(jobs[1], "failed: temperature must be positive, found -50")
     start(jobs[2], "epoch 1\repoch 2 loss 3.1\r\n")

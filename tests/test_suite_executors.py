@@ -22,8 +22,8 @@ from transfer.suite.state import DONE, INTERRUPTED, WAITING, State, begin, finis
 
 UNTIL = RUNNER.replace(
     "lambda states: None)",
-    "lambda states: None, stop=stop)",
-).replace("Local(submission_folder(out), int(sys.argv[2]))", "Local(folder, 1, stop=stop)")
+    "lambda states: None, stop_file=stop)",
+).replace("Local(submission_folder(out), int(sys.argv[2]))", "Local(folder, 1, stop_file=stop)")
 NO_KEEP_GOING = UNTIL.replace(
     "states = ", "folder = submission_folder(out)\nstop = folder / 'stop'\nstates = "
 )
@@ -229,7 +229,7 @@ def test_a_run_does_not_give_up_while_jobs_get_done(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_what_cannot_run_or_failed_is_left_alone(tmp_path: Path) -> None:
-    jobs = [replace(job, stop="no GPU") for job in plan_stand_ins(tmp_path, 2)]
+    jobs = [replace(job, obstacle="no GPU") for job in plan_stand_ins(tmp_path, 2)]
     executor = Broken()
     run_jobs(jobs, executor, lambda _: None)
     assert executor.started == []

@@ -33,7 +33,7 @@ def _places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("MEC_TRANSFER_DATA", "/real")
     monkeypatch.setenv("DETECTRON2_DATASETS", "/d2")
-    monkeypatch.setattr(needs, "has_gpu_node", lambda: False)
+    monkeypatch.setattr(needs, "can_use_a_gpu", lambda: False)
 
 
 def named_by_suites() -> list[tuple[str, str]]:
@@ -250,7 +250,7 @@ def test_gpus_are_asked_where_a_job_needs_them() -> None:
 
 
 def test_a_machine_with_a_gpu_lends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs, "has_gpu_node", lambda: True)
+    monkeypatch.setattr(needs, "can_use_a_gpu", lambda: True)
     assert needs_for("knn", "configs/classify/knn_mini.yaml").gpus == 1
 
 

@@ -26,8 +26,8 @@ from transfer.suite.state import (
     DONE,
     FAILED,
     INTERRUPTED,
+    NOT_RUN,
     RUNNING,
-    STOPPED,
     WAITING,
     begin,
     finish,
@@ -128,8 +128,8 @@ def test_a_failed_job_says_why(job: Job) -> None:
 
 
 def test_a_job_that_cannot_run_is_stopped_unless_it_was_done_elsewhere(job: Job) -> None:
-    stopped = replace(job, stop="mmtrack is not installed")
-    assert state_of(stopped) == state.State(STOPPED, "mmtrack is not installed")
+    stopped = replace(job, obstacle="mmtrack is not installed")
+    assert state_of(stopped) == state.State(NOT_RUN, "mmtrack is not installed")
     run(job)
     assert state_of(stopped).name == DONE
 

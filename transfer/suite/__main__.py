@@ -9,8 +9,8 @@
 
 Finished jobs (same backbone, configuration, seed, data and code) are skipped, killed ones run again,
 failed ones too with --retry-failed. The same command may run several times at once, on one machine or on
-several that share a disk: no job runs twice. Exit status 0 when every job is done, 1 when one failed or was
-interrupted (the tables then say why), 2 for unusable input.
+several that share a disk: no job runs twice. Exit status 0 when every job that can run here is done, 1 when
+one failed or is unfinished (the tables then say why) or none can run, 2 for unusable input.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import shlex
@@ -17,6 +18,7 @@ from transfer.backbone.contract import BackboneInfo, read_backbone
 from transfer.backbone.load import import_checkpoint, write_random
 from transfer.suite.claims import alone
 from transfer.suite.plan import Candidate, Suite, header
+from transfer.suite.progress import step
 from transfer.suite.supervised import supervised_backbone, supervised_path
 
 
@@ -88,10 +90,12 @@ def _expected(checkpoint: Path, out: Path) -> Candidate:
 
 
 def _supervised(value: str, arch: str, out: Path, *, make: bool) -> Candidate:
+    if make:
+        step(f"supervised baseline: {value}")
     try:
         path = (supervised_backbone if make else supervised_path)(value, out)
     except (FileNotFoundError, ValueError) as error:
-        return Candidate(Path(value), None, header("supervised", arch), stop=str(error))
+        return Candidate(Path(value), None, header("supervised", arch), obstacle=str(error))
     return _there(path) if path.is_file() else Candidate(path, None, header("supervised", arch))
 
 
@@ -120,6 +124,7 @@ def contract_file(path: Path, out: Path) -> Path:
     return imported
 
 
+@functools.cache
 def expected_pretraining(recipe: Path, out: Path) -> tuple[Path, BackboneInfo]:
     """Where a recipe's result lies or will lie, in a folder named by recipe and code; and its header.
 
@@ -150,7 +155,7 @@ def pretrain(recipe: Path, out: Path) -> Path:
     """
     path, _ = expected_pretraining(recipe, out)
     command = [sys.executable, "-m", "pretrain", str(recipe), f"out={path.parent}"]
-    print(f"pre-training: python {shlex.join(command[1:])}", flush=True)
+    step(f"pre-training: python {shlex.join(command[1:])}")
     if subprocess.run(command, check=False).returncode != 0:
         raise RuntimeError(f"pre-training by {recipe} failed; the same command resumes it")
     return path

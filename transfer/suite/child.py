@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from transfer.suite.state import BEAT_S, beat
 
 KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
 PR_SET_PDEATHSIG = 1  # prctl(2)
+RANK_ENDED = re.compile(r"transfer: process \d+ ended with status")  # transfer/launch.py
 CHECK_S = 1.0  # between two looks at who started this worker
 
 
@@ -72,12 +74,17 @@ def _prepare(parent: int) -> Callable[[], None]:
     return prepare
 
 
-def how_it_ended(code: int) -> str:
+def how_it_ended(code: int, console: Path) -> str:
+    """Why there is no result, in one line."""
     if code < 0:
         return f"the process was killed by {signal.Signals(-code).name}"
+    if code == 1:  # Python's, of an error that nobody caught
+        return f"the process ended with status 1: {last_line(console)}"
     return f"the process ended with status {code} and no reason given"
 
 
-def last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no reason given")
+def last_line(console: Path) -> str:
+    """The last thing that it said, but for torchrun's that one of its processes ended."""
+    lines = console.read_text(encoding="utf-8", errors="replace").split("\n")
+    said = (line.strip() for line in reversed(lines))
+    return next((line for line in said if line and not RANK_ENDED.match(line)), "no reason given")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 CLAIM_NAME = ".claim"
+ASKED, ASKED_S = 4, 0.05  # times and seconds: who only asks whether it is held, holds it for a moment
 
 
 @contextmanager
@@ -25,7 +27,7 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
     """
     with _open_claim(folder) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError:
             yield None
             return
@@ -39,10 +41,19 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
         yield file
 
 
+def _lock(file: IO[str]) -> None:
+    for _ in range(ASKED):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(ASKED_S)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def is_held(folder: Path) -> bool:
     """Whether some process holds the folder; it may be this one."""
     try:
-        with _open_claim(folder) as file:
+        with (folder / CLAIM_NAME).open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from transfer.suite.job import Job, Needs
-from transfer.suite.state import DONE, FAILED, STOPPED, State, state_of
+from transfer.suite.state import DONE, FAILED, NOT_RUN, State, state_of
 
 NOTES = {DONE: "done before", FAILED: "failed before; --retry-failed runs it again"}
 
@@ -30,7 +30,7 @@ def print_plan(jobs: Sequence[Job], how: str) -> None:
 
 def note(state: State) -> str:
     """What a state means for a run that is to come."""
-    if state.name == STOPPED:
+    if state.name == NOT_RUN:
         return f"cannot run: {state.detail}"
     return NOTES.get(state.name, f"to run ({state.name})" if state.detail else "to run")
 
@@ -58,7 +58,7 @@ def needs_line(needs: Needs) -> str:
 def summary(jobs: Sequence[Job], states: Sequence[State]) -> str:
     """How many jobs are left, and what these take together."""
     counts = Counter(state.name for state in states)
-    left = [j.needs for j, s in zip(jobs, states, strict=True) if s.name not in (DONE, FAILED, STOPPED)]
+    left = [j.needs for j, s in zip(jobs, states, strict=True) if s.name not in (DONE, FAILED, NOT_RUN)]
     known = [needs.hours for needs in left if needs.hours]
     parts = [f"{len(jobs)} jobs", *(f"{count} {name}" for name, count in sorted(counts.items()))]
     if left:

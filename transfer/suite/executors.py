@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from transfer.suite.job import Job
-from transfer.suite.state import DONE, FAILED, RUNNING, STOPPED, WAITING, State
+from transfer.suite.state import DONE, FAILED, NOT_RUN, RUNNING, WAITING, State
 from transfer.suite.status import read_states
 
 ATTEMPTS = 3  # at a job whose worker vanished, before a run of the suite gives up on it
@@ -51,15 +51,15 @@ def run_jobs(
     executor: Executor,
     show: Callable[[Sequence[State]], None],
     *,
-    stop: Path | None = None,
+    stop_file: Path | None = None,
 ) -> list[State]:
     """Have every job run that is not done, failed or stopped; return what became of them.
 
     Args:
         show: called about once a second with the states, in the order of the jobs.
-        stop: as in :class:`Work`.
+        stop_file: as in :class:`Work`.
     """
-    began = time.time()
+    ended: list[float] | None = None  # by killed or crashed jobs, before this run; each is tried once more
     attempts: Counter[str] = Counter()
     settled = 0  # jobs, when workers were last missing
     states: list[State] = []
@@ -69,16 +69,21 @@ def run_jobs(
             states = read_states(jobs, states)
             show(states)
             look = time.perf_counter() - look
+            ended = ended or [state.ended for state in states]
             expected = executor.alive()
             left = [
                 (job, state)
-                for job, state in zip(jobs, states, strict=True)
-                if state.name not in (DONE, FAILED, STOPPED) and state.ended < began
+                for job, state, before in zip(jobs, states, ended, strict=True)
+                if state.name not in (DONE, FAILED, NOT_RUN) and state.ended == before
             ]
-            if expected is not None:
-                if not left or (stop is not None and stop.exists() and not expected):
+            if not left:
+                executor.wait()
+                return states
+            if stop_file is not None and stop_file.exists():
+                if expected is not None and not expected:
                     executor.wait()
                     return states
+            elif expected is not None:
                 if not expected and len(jobs) - len(left) > settled:
                     settled = len(jobs) - len(left)
                     for job, state in left:  # nobody came to this one yet, but others got on

@@ -61,7 +61,7 @@ class Job:
         key: digest of backbone, configuration, seed, data and code; "" while the backbone is not made.
         words: of the command after ``python -m transfer``.
         needs: what it takes.
-        stop: why it cannot run here, in one line; "" where it can.
+        obstacle: why it cannot run here, in one line; "" where it can.
     """
 
     task: str
@@ -74,7 +74,7 @@ class Job:
     key: str
     words: tuple[str, ...]
     needs: Needs = field(default_factory=Needs)
-    stop: str = ""
+    obstacle: str = ""
 
     @property
     def folder(self) -> Path:

@@ -28,13 +28,13 @@ class Local:
         folder: for submitit's files.
         at_once: jobs; 0: as many as the machine carries.
         gpus: visible to each worker; workers share one only where ``at_once`` asks for more than there are.
-        stop: as in :class:`Work`.
+        stop_file: as in :class:`Work`.
     """
 
     folder: Path
     at_once: int
     gpus: int = 0
-    stop: Path | None = None
+    stop_file: Path | None = None
     workers: list[Any] = field(default_factory=list)  # a submitit job for each place, None where it is free
     jobs: tuple[Job, ...] = ()
 
@@ -63,7 +63,7 @@ class Local:
         executor.update_parameters(
             timeout_min=FOREVER_MIN, stderr_to_stdout=True, gpus_per_node=len(visible), visible_gpus=visible
         )
-        return executor.submit(Work(self.jobs, self.stop, (os.getpid(), birth(os.getpid()))))
+        return executor.submit(Work(self.jobs, self.stop_file, (os.getpid(), birth(os.getpid()))))
 
     def alive(self) -> set[str]:
         """All run folders while the workers live: each of them looks at every job."""

@@ -34,6 +34,14 @@ def has_gpu_node() -> bool:
     return any(next(Path("/dev").glob(pattern), None) is not None for pattern in GPU_NODES)
 
 
+def can_use_a_gpu() -> bool:
+    """Whether torch can: a driver that is too old, or CUDA_VISIBLE_DEVICES, can leave it none."""
+    try:
+        return bool(find_gpus())
+    except RuntimeError:
+        return False
+
+
 @functools.cache
 def find_gpus() -> tuple[Gpu, ...]:
     """The GPUs that torch can use, asked once, in a process of its own: asking takes a GPU's memory.

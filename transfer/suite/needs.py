@@ -8,7 +8,7 @@ from typing import Any
 from transfer.inputs import data_paths
 from transfer.suite.costs import Cost, cost_of, measured_hours
 from transfer.suite.job import Needs
-from transfer.suite.machine import has_gpu_node
+from transfer.suite.machine import can_use_a_gpu
 
 # What a ResNet-18's run leaves at most, where the costs do not say: rows, or checkpoints too (docs/costs.md).
 DISK_GB = {
@@ -69,4 +69,4 @@ def _gpus(config: Any, cost: Cost | None, num_gpus: int, elsewhere: bool) -> int
         return 0
     known = cost.gpus if cost else 0
     wanted = num_gpus > 1 or known > 1 or (known == 1 and elsewhere)
-    return max(num_gpus, 1) if wanted or has_gpu_node() else 0
+    return max(num_gpus, 1) if wanted or can_use_a_gpu() else 0

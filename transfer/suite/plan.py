@@ -58,13 +58,13 @@ class Candidate:
         path: of its contract file.
         backbone: None where there is no such file.
         info: what stands, or will stand, in its header.
-        stop: why it cannot be had; "" where it can.
+        obstacle: why it cannot be had; "" where it can.
     """
 
     path: Path
     backbone: Backbone | None
     info: BackboneInfo
-    stop: str = ""
+    obstacle: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,6 @@ def plan(
     seeds: Sequence[int],
     out: Path,
     *,
-    only: Sequence[str] = (),
     num_gpus: int = 1,
     num_machines: int = 1,
     trust_config: bool = False,
@@ -149,27 +148,41 @@ def plan(
 
     Args:
         seeds: in place of the suite's own; none: the suite's.
-        only: these tasks; none: all.
         num_gpus, num_machines: for each job of a task whose processes can share them.
         trust_config: let jobs execute mm configurations that lie outside the checkout.
         elsewhere: jobs run on other machines than this one, whose GPUs are not looked at.
     """
     options = Options(num_gpus, num_machines, trust_config, elsewhere)
-    jobs = [
+    return [
         job
         for candidate in candidates
         for line in suite.tasks
-        if (not only or line.task in only) and (line.supervised or candidate.info.method != "supervised")
+        if line.supervised or candidate.info.method != "supervised"
         for job in _jobs(line, seeds or line.seeds or suite.seeds, candidate, suite, out, options)
     ]
+
+
+def check_jobs(
+    jobs: Sequence[Job], *, elsewhere: bool = False, retry_failed: bool = False, promised: str = ""
+) -> list[Job]:
+    """The same jobs; those that are left to do and cannot run say why.
+
+    Args:
+        elsewhere: as for :func:`plan`.
+        retry_failed: failed jobs are left to do, too.
+        promised: a folder whose data will be there by then.
+    """
     # What is finished needs nothing, and to try packages takes seconds.
-    left = {job.out for job in jobs if not job.stop and state_of(job).name not in (DONE, FAILED)}
+    settled = (DONE,) if retry_failed else (DONE, FAILED)
+    left = {job.out for job in jobs if not job.obstacle and state_of(job).name not in settled}
     try_packages({job.task for job in jobs if job.out in left})
-    return [_checked(job, elsewhere) if job.out in left else job for job in jobs]
 
+    def obstacle(job: Job) -> str:
+        data = tuple(path for path in job.needs.data if not promised or not path.startswith(f"{promised}/"))
+        needs = replace(job.needs, data=data)
+        return what_stops(job.task, needs, job.folder, elsewhere=elsewhere)
 
-def _checked(job: Job, elsewhere: bool) -> Job:
-    return replace(job, stop=what_stops(job.task, job.needs, job.folder, elsewhere=elsewhere))
+    return [replace(job, obstacle=obstacle(job)) if job.out in left else job for job in jobs]
 
 
 def _jobs(
@@ -216,7 +229,7 @@ def _jobs(
             else job_key(line.task, config, candidate.backbone, seed),
             words=(*words, "--seed", str(seed), *more),
             needs=needs,
-            stop=candidate.stop or (f"{unset} is not set" if unset else ""),
+            obstacle=candidate.obstacle or (f"{unset} is not set" if unset else ""),
         )
 
 

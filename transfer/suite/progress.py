@@ -14,7 +14,7 @@ from rich.live import Live
 
 from transfer.suite.job import Job
 from transfer.suite.remaining import remaining_s, span
-from transfer.suite.state import DONE, FAILED, INTERRUPTED, RUNNING, STOPPED, State
+from transfer.suite.state import DONE, FAILED, INTERRUPTED, NOT_RUN, RUNNING, State
 from transfer.suite.view import CONSOLE_NAME, count, reason, summary, view
 from transfer.suite.words import one_line
 
@@ -114,7 +114,7 @@ def _event(job: Job, state: State) -> str:
         return f"ok, {span(state.seconds)}"
     if state.name == FAILED:
         return f"FAILED: {reason(state)} (see {one_line(job.folder / CONSOLE_NAME)})"
-    if state.name in (INTERRUPTED, STOPPED):
+    if state.name in (INTERRUPTED, NOT_RUN):
         return f"{state.name}: {reason(state)}"
     return ""
 
@@ -124,5 +124,5 @@ def _say_before(states: Sequence[State]) -> None:
     for name, number in count(states).items():
         if number and name in (DONE, FAILED, INTERRUPTED):
             say(f"{number} of {total} {name} before")
-    for why, number in Counter(reason(state) for state in states if state.name == STOPPED).items():
+    for why, number in Counter(reason(state) for state in states if state.name == NOT_RUN).items():
         say(f"{number} of {total} not run: {why}")

@@ -18,7 +18,7 @@ from transfer.suite.dry_run import print_plan
 from transfer.suite.executors import run_jobs, submission_folder
 from transfer.suite.job import Job, write_plan
 from transfer.suite.local import Local
-from transfer.suite.plan import Suite, load_suite, plan, write_rows_without_values
+from transfer.suite.plan import Candidate, Suite, check_jobs, load_suite, plan, write_rows_without_values
 from transfer.suite.progress import Progress
 from transfer.suite.slurm import Slurm
 from transfer.suite.state import (
@@ -26,8 +26,9 @@ from transfer.suite.state import (
     FAILED,
     INTERRUPTED,
     KEY_NAME,
-    STOPPED,
+    NOT_RUN,
     State,
+    read_rows,
     state_of,
 )
 from transfer.suite.words import check_count, check_path, check_seeds, check_slurm_word, one_line
@@ -69,28 +70,40 @@ def _run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / suite.name
     check_path(out, "--out")
     executor = make_executor(args, suite, out)
-    candidates = (expected_backbones if args.dry_run else prepare_backbones)(suite, args.backbone, out)
-    planned = plan(
-        suite,
-        candidates,
-        seeds,
-        out,
-        num_gpus=args.num_gpus,
-        num_machines=args.num_machines,
-        trust_config=args.trust_config,
-        elsewhere=isinstance(executor, Slurm),
-    )
-    jobs = [job for job in planned if not args.only or job.task in args.only]
+    elsewhere = isinstance(executor, Slurm)
+
+    def plan_with(candidates: Sequence[Candidate], promised: str = "") -> tuple[list[Job], list[Job]]:
+        """All jobs, whose rows the tables are made of, and those of them that were asked for, checked."""
+        planned = plan(
+            suite,
+            candidates,
+            seeds,
+            out,
+            num_gpus=args.num_gpus,
+            num_machines=args.num_machines,
+            trust_config=args.trust_config,
+            elsewhere=elsewhere,
+        )
+        jobs = [job for job in planned if not args.only or job.task in args.only]
+        return planned, check_jobs(
+            jobs, elsewhere=elsewhere, retry_failed=args.retry_failed, promised=promised
+        )
+
+    # First as far as it can be told before hours of pre-training, for which nothing may then be able to run.
+    planned, jobs = plan_with(expected_backbones(suite, args.backbone, out), suite.bundled_data)
     if args.dry_run:
         print_plan(jobs, executor.describe(jobs))
         return 0
     write_plan(out, jobs)
+    if not all(job.obstacle for job in jobs):
+        planned, jobs = plan_with(prepare_backbones(suite, args.backbone, out))
+        write_plan(out, jobs)
     if args.retry_failed:
         retry_failed(jobs)
     for job in jobs:
         state_that_it_cannot_run(job)
     with Progress(jobs, suite.name) as progress:
-        states = run_jobs(jobs, executor, progress.update, stop=executor.stop)
+        states = run_jobs(jobs, executor, progress.update, stop_file=executor.stop_file)
     tables = _write_tables(planned, jobs, states, out)
     return conclude(jobs, states, out) or (0 if tables else 2)
 
@@ -102,9 +115,19 @@ def _write_tables(planned: Sequence[Job], jobs: Sequence[Job], states: Sequence[
     except OSError as error:  # a full disk: what is unfinished is said all the same
         print(f"suite: {one_line(error)}", file=sys.stderr)
         return False
-    # Only this plan's rows: the folder may hold runs of other backbones or older configurations.
-    measured = [job.folder / "results.csv" for job in planned if (job.folder / "results.csv").exists()]
+    measured = [job.folder / "results.csv" for job in planned if has_rows(job)]
     return not measured or make_tables(["--measured", *map(str, measured), "--out", str(out / "tables")]) == 0
+
+
+def has_rows(job: Job) -> bool:
+    """Whether the rows in its run folder are this job's, or say why it has none.
+
+    The folder may hold measured ones of another configuration, other data or other code.
+    """
+    if state_of(job).name in (DONE, FAILED):
+        return True
+    rows = read_rows(job.folder / "results.csv")
+    return bool(rows) and all(row["status"] != "ok" for row in rows)
 
 
 def make_executor(args: argparse.Namespace, suite: Suite, out: Path) -> Local | Slurm:
@@ -128,6 +151,9 @@ def make_executor(args: argparse.Namespace, suite: Suite, out: Path) -> Local | 
     for key, value in parameters.items():
         check_slurm_word(key, value, named=key in ("partition", "account"))
     minutes = minutes_of(args.time)
+    for program in ("sbatch", "squeue", "scancel"):
+        if shutil.which(program) is None:
+            raise FileNotFoundError(f"--executor slurm: no {program} on PATH; start where SLURM is installed")
     return Slurm(folder.absolute(), suite.name, minutes, args.array_parallelism, parameters, stop)
 
 
@@ -163,12 +189,12 @@ def retry_failed(jobs: Sequence[Job]) -> None:
 
 
 def state_that_it_cannot_run(job: Job) -> None:
-    """Rows of a job that cannot run here say why; those of an earlier, finished run stay."""
-    if state_of(job).name != STOPPED or (job.folder / KEY_NAME).exists():
+    """Rows of a job that cannot run here say why; those of an earlier, finished run stay in its folder."""
+    if state_of(job).name != NOT_RUN:
         return
     with claim(job.folder) as held:
-        if held is not None:
-            write_rows_without_values(job, "not-run", job.stop)
+        if held is not None and not (job.folder / KEY_NAME).exists():
+            write_rows_without_values(job, "not-run", job.obstacle)
 
 
 def state_why_it_ended(job: Job, state: State) -> None:
@@ -184,17 +210,17 @@ def conclude(jobs: Sequence[Job], states: Sequence[State], out: Path) -> int:
     """Say what is left to do; returns the exit status."""
     names = [state.name for state in states]
     failed, unfinished = names.count(FAILED), len(names) - names.count(DONE) - names.count(FAILED)
-    unfinished -= names.count(STOPPED)
+    unfinished -= names.count(NOT_RUN)
     if failed:
         print(f"suite: {failed} of {len(jobs)} jobs failed; --retry-failed runs them again")
     if unfinished:
-        print(f"suite: {unfinished} of {len(jobs)} jobs were interrupted; run the same command to go on")
+        print(f"suite: {unfinished} of {len(jobs)} jobs are unfinished; the same command goes on")
         free = shutil.disk_usage(out).free
         if free < FULL:
             print(
                 f"suite: {out}: no space left on device ({free / 1e6:.1f} MB free); make some first",
                 file=sys.stderr,
             )
-    if names.count(STOPPED):
-        print(f"suite: {names.count(STOPPED)} of {len(jobs)} jobs cannot run here; the tables say why")
-    return 1 if failed or unfinished else 0
+    if names.count(NOT_RUN):
+        print(f"suite: {names.count(NOT_RUN)} of {len(jobs)} jobs cannot run here; --status says why")
+    return 1 if failed or unfinished or not names.count(DONE) else 0

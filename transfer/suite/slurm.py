@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from transfer.suite.work import Work
 
 MAX_ARRAY = 1000  # SLURM's default MaxArraySize is 1001
 SQUEUE_S = 5.0  # between two looks at SLURM's queue
+REFUSALS = 3  # of sbatch, while squeue answers: it may have been away for a moment
 CORES_PER_GPU = 8  # of a job that does not say how many cores it wants
 
 
@@ -28,7 +30,7 @@ class Slurm:
         minutes: until SLURM ends a job; submitit has it queued again then, three times at most.
         at_once: elements of an array that may run at the same time.
         parameters: further options of sbatch (partition, account, qos, mem_per_gpu, ...).
-        stop: as in :class:`Work`.
+        stop_file: as in :class:`Work`.
     """
 
     folder: Path
@@ -36,7 +38,7 @@ class Slurm:
     minutes: int
     at_once: int
     parameters: dict[str, str] = field(default_factory=dict)
-    stop: Path | None = None
+    stop_file: Path | None = None
     elements: dict[str, str] = field(default_factory=dict)  # run folder -> id in SLURM's queue
     queue: set[str] | None = None
     looked: float = 0.0
@@ -74,36 +76,42 @@ class Slurm:
             array_parallelism=self.at_once,
             stderr_to_stdout=True,
             use_srun=True,
+            srun_args=["--cpu-bind=none"],  # from SLURM 22.05 on srun does not know of --cpus-per-task
             additional_parameters={"requeue": True, **self.parameters},
             **resources,
         )
-        elements = self._sbatch(executor, [Work((job,), self.stop) for job in jobs])
+        elements = self._sbatch(executor, [Work((job,), self.stop_file) for job in jobs])
         self.elements |= {job.out: element.job_id for job, element in zip(jobs, elements, strict=True)}
 
     def _sbatch(self, executor: Any, work: Sequence[Work]) -> list[Any]:
         from submitit.core.utils import FailedJobError
 
+        refused = 0
         while True:
             try:
                 with executor.batch():
                     elements = [executor.submit(each) for each in work]
                 return elements
             except FailedJobError as error:
-                if _queued_ids() is not None:
+                refused += _queued_ids() is not None  # else its controller is silent, and will be back
+                if refused == REFUSALS:
                     raise RuntimeError(str(error)) from None
-                time.sleep(SQUEUE_S)  # SLURM's controller is silent, and will be back
+                time.sleep(SQUEUE_S)
 
     def alive(self) -> set[str] | None:
         """Run folders whose elements SLURM still has in its queue."""
         if time.monotonic() - self.looked >= SQUEUE_S:
             self.queue = _queued_ids()
             self.looked = time.monotonic()
+            if self.queue is None:
+                print("squeue gets no answer from SLURM; waiting for it", file=sys.stderr, flush=True)
         if self.queue is None:
             return None
         return {out for out, element in self.elements.items() if element in self.queue}
 
     def wait(self) -> None:
-        """Nothing: SLURM sees to it that they end."""
+        """Take out of the queue what would find nothing to do, since other runners did it."""
+        self.cancel()
 
     def cancel(self) -> None:
         """Take all of them out of the queue."""

@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[type, ...]] = {
     "float": (float, int),
 }  # of what stands in running.json
 
-DONE, FAILED, RUNNING, INTERRUPTED, WAITING, STOPPED = (
+DONE, FAILED, RUNNING, INTERRUPTED, WAITING, NOT_RUN = (
     *("done", "failed", "running", "interrupted", "waiting"),
     "not-run",
 )
@@ -97,8 +97,11 @@ def state_of(job: Job) -> State:
             seconds = _number(rows[0].get("wall_s"))
             return State(FAILED, reasons[0], seconds) if reasons else State(DONE, "", seconds)
     about = read_beat(job)
-    if about is None:
-        return State(STOPPED, job.stop) if job.stop else State(WAITING)
+    state = State(WAITING) if about is None else _of_beat(about, folder)
+    return State(NOT_RUN, job.obstacle) if job.obstacle and state.name != RUNNING else state
+
+
+def _of_beat(about: Beat, folder: Path) -> State:
     if about.why:
         return State(INTERRUPTED, about.why, ended=about.ended)
     if about.kernel == kernel() != "" and birth(about.pid) != about.birth:

@@ -16,13 +16,13 @@ from rich.text import Text
 
 from transfer.suite.job import Job
 from transfer.suite.remaining import span
-from transfer.suite.state import DONE, FAILED, INTERRUPTED, RUNNING, STOPPED, WAITING, State
+from transfer.suite.state import DONE, FAILED, INTERRUPTED, NOT_RUN, RUNNING, WAITING, State
 from transfer.suite.words import one_line
 
 CONSOLE_NAME = "console.txt"
 TAIL_BYTES = 4096  # of a console; a line of it that is longer is shown from its middle on
-STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "bold red", INTERRUPTED: "yellow", STOPPED: "magenta"}
-ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, STOPPED)
+STYLES = {DONE: "green", RUNNING: "cyan", FAILED: "bold red", INTERRUPTED: "yellow", NOT_RUN: "magenta"}
+ORDER = (DONE, RUNNING, FAILED, INTERRUPTED, WAITING, NOT_RUN)
 # What colours and moves on a terminal: CSI and OSC sequences, and single ones (ECMA-48).
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
@@ -89,7 +89,7 @@ def sections(jobs: Sequence[Job], states: Sequence[State], room: int | None = No
     for i, state in enumerate(states):
         if state.name in (RUNNING, FAILED, INTERRUPTED):
             found[state.name].append(i)
-        elif state.name == STOPPED:
+        elif state.name == NOT_RUN:
             why[reason(state)].append(i)
     makers: list[tuple[str, int, Callable[[int], tuple[str, ...]]]] = []
     for name in (RUNNING, FAILED, INTERRUPTED):
@@ -97,7 +97,7 @@ def sections(jobs: Sequence[Job], states: Sequence[State], room: int | None = No
             makers.append((name, len(found[name]), _row_maker(name, jobs, states, found[name])))
     if why:
         grouped = [(f"{len(which)} × {jobs[which[0]].task}", text) for text, which in why.items()]
-        makers.append((STOPPED, len(grouped), grouped.__getitem__))
+        makers.append((NOT_RUN, len(grouped), grouped.__getitem__))
     lines = allot([number for _, number, _ in makers], room)
     return [
         Section(name, [make(i) for i in range(given)], number)
@@ -154,7 +154,7 @@ def view(
         room: lines that it may take at most; None: as many as it needs.
     """
     counts = count(states)
-    settled = counts[DONE] + counts[FAILED] + counts[STOPPED]
+    settled = counts[DONE] + counts[FAILED] + counts[NOT_RUN]
     head = Table.grid(padding=(0, 1))
     head.add_column(no_wrap=True, overflow="ellipsis")
     head.add_column()

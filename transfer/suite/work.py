@@ -26,7 +26,7 @@ from transfer.suite.process import birth
 from transfer.suite.state import (
     DONE,
     FAILED,
-    STOPPED,
+    NOT_RUN,
     begin,
     failures_in,
     finish,
@@ -59,13 +59,13 @@ class Work:
 
     Attributes:
         jobs: to look at, in this order.
-        stop: no further job is started once this file is there; None: go on whatever happens.
+        stop_file: no further job is started once this file is there; None: go on whatever happens.
         runner: process number and birth of the runner on this machine that the worker ends with, and its
             job with it; None: it goes on alone.
     """
 
     jobs: tuple[Job, ...]
-    stop: Path | None = None
+    stop_file: Path | None = None
     runner: tuple[int, str] | None = None
 
     def __call__(self) -> None:
@@ -82,12 +82,12 @@ class Work:
     def _work(self, check: Callable[[], None]) -> None:
         for job in self.jobs:
             check()
-            if self.stop is not None and self.stop.exists():
+            if self.stop_file is not None and self.stop_file.exists():
                 return
             if job.needs.machines > 1 and int(os.environ.get("SLURM_NODEID", "0")) > 0:
                 _join(job)
                 continue
-            if state_of(job).name in (DONE, FAILED, STOPPED):
+            if state_of(job).name in (DONE, FAILED, NOT_RUN):
                 continue
             with claim(job.folder) as held:
                 # Also asked again once it is held: another worker may have finished it in between.
@@ -99,8 +99,8 @@ class Work:
                     print(f"{job.label}: {error}", file=sys.stderr, flush=True)
                     forget(job)
                     ok = False
-            if not ok and self.stop is not None:
-                self.stop.touch()
+            if not ok and self.stop_file is not None:
+                self.stop_file.touch()
 
     def checkpoint(self) -> Any:
         """submitit asks for this when SLURM takes the machine away or the time is up: the same again.
@@ -134,8 +134,9 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
     if before is not None and before.key != job.key:
         (folder / "resume.txt").unlink(missing_ok=True)  # checkpoints of other data or another configuration
     start = time.perf_counter()
-    (folder / "console.txt").unlink(missing_ok=True)  # also what might be a link in its place
-    with (folder / "console.txt").open("x", encoding="utf-8") as console:
+    console_path = folder / "console.txt"
+    console_path.unlink(missing_ok=True)  # also what might be a link in its place
+    with console_path.open("x", encoding="utf-8") as console:
         code = run_child(words, job, console, (held.fileno(),), check)
     if code in (-signal.SIGTERM, 128 + signal.SIGTERM):
         time.sleep(TERM_S)  # where it was meant for this process, too, the job has not failed: see _leave
@@ -152,7 +153,7 @@ def run_job(job: Job, held: IO[str], check: Callable[[], None] = lambda: None) -
         return False
     for name in RESULT_NAMES:
         (folder / name).unlink(missing_ok=True)
-    why = last_line(folder / "console.txt") if code == 2 else how_it_ended(code)
+    why = last_line(console_path) if code == 2 else how_it_ended(code, console_path)
     if code == 2 and _write_failed_rows(job, why, time.perf_counter() - start):
         finish(job)  # what the task says of input that it cannot use
     else:
