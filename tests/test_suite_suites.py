@@ -72,7 +72,9 @@ def test_labels_that_are_rationed_are_not_given_to_who_saw_them_all(path: Path) 
     for line in suite.tasks:
         dataset = load_config(TASKS[line.task], Path(line.config)).dataset
         rationed = line.task == "semisup" and dataset.rpartition("-")[0] == learnt
-        assert line.supervised == (not rationed), line.config
+        # The suite of minutes leaves out what takes minutes, and mini_full.yaml has it.
+        assert line.supervised != rationed or path.stem == "mini", line.config
+        assert not (line.supervised and rationed), line.config
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -32,7 +32,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from transfer.launch import add_options, run_processes, wants_processes
+from transfer.launch import add_options, end_with, run_processes, wants_processes
 from transfer.suite.words import one_line
 from transfer.tasks import TASKS, Task
 
@@ -140,6 +140,8 @@ def _add_trust(command: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and argv is None:  # torchrun's, which may be killed
+        end_with(os.getppid())
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     takes_overrides = args.command in TASKS or args.command == "rerun"

@@ -35,7 +35,10 @@ def code_of(name: str) -> str:
 
 
 def job_key(name: str, config: Any, backbone: Backbone, seed: int) -> str:
-    """Digest of what :func:`run_key` is of, and of the data: two runs with one key must give the same rows.
+    """Digest of what :func:`run_key` is of, and of the data.
+
+    Two runs with one key give the same rows as far as arithmetic does: threads, processes, packages and
+    processor round sums in their own ways, and are in ``run.json``, not in the key.
 
     Code, data and the files that a configuration names are read once in a process, so that thousands of
     keys cost one reading: who plans a grid plans one moment of them. Data that are not there count as absent.

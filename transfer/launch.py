@@ -7,6 +7,7 @@ The options are detectron2's: ``--num-gpus`` a machine, ``--num-machines``, ``--
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import os
 import signal
@@ -18,6 +19,22 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 logger = logging.getLogger(__name__)
+
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def end_with(parent: int) -> None:
+    """Have Linux send SIGTERM to this process when its parent ends, however that ends.
+
+    Args:
+        parent: its process number; where that is no longer this process's parent, this process ends now.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os._exit(128 + signal.SIGTERM)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,13 @@ def show(run: Path, as_json: bool = False) -> int:
         return 0
     results = folder_of(run) / "results.csv"
     rows = read_rows(results) if results.is_file() else []
-    for title, lines in (*sections(record), ("Rows", row_lines(rows))):
+    try:
+        shown = [*sections(record), ("Rows", row_lines(rows))]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{run}: not a record of a run, or damaged ({type(error).__name__}: {error}); --json prints it"
+        ) from None
+    for title, lines in shown:
         if lines:
             print_table(title, [(one_line(name), one_line(text)) for name, text in lines])
     return 0

@@ -5,7 +5,6 @@ Standard library only.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import signal
@@ -16,11 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from transfer.launch import end_with
 from transfer.suite.job import Job
 from transfer.suite.state import BEAT_S, beat
 
 KEY_VARIABLE = "MEC_TRANSFER_KEY"  # the job that was planned; a task that would run another one refuses
-PR_SET_PDEATHSIG = 1  # prctl(2)
 RANK_ENDED = re.compile(r"transfer: process \d+ ended with status")  # transfer/launch.py
 CHECK_S = 1.0  # between two looks at who started this worker
 
@@ -62,14 +61,11 @@ def run_child(
 
 def _prepare(parent: int) -> Callable[[], None]:
     """For the child, before it becomes another program: to be ended when its parent is, however that ends."""
-    prctl = ctypes.CDLL(None).prctl
 
     def prepare() -> None:
         # SLURM's word that time is up goes to every process, and would end those that do not expect it.
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # already gone
-            os._exit(128 + signal.SIGTERM)
+        end_with(parent)
 
     return prepare
 

@@ -7,11 +7,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 CLAIM_NAME = ".claim"
+# Neither through a link that somebody planted there, nor waiting for a pipe's other end.
+PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 ASKED, ASKED_S = 4, 0.05  # times and seconds: who only asks whether it is held, holds it for a moment
 
 
@@ -26,34 +28,33 @@ def claim(folder: Path) -> Iterator[IO[str] | None]:
         OSError: a folder that cannot be written, or a file system without locks.
     """
     with _open_claim(folder) as file:
-        try:
-            _lock(file)
-        except BlockingIOError:
-            yield None
-            return
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-            raise OSError(
-                f"{folder}: this file system has no locks ({error.strerror}), by which two runners tell "
-                "whose job is whose; choose another one with --out, or ask for it to be mounted with flock"
-            ) from None
-        yield file
+        for asked in range(ASKED):
+            if asked:
+                time.sleep(ASKED_S)
+            if _lock(file, folder):
+                yield file
+                return
+        yield None
 
 
-def _lock(file: IO[str]) -> None:
-    for _ in range(ASKED):
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(ASKED_S)
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+@contextmanager
+def alone(folder: Path, waiting: str) -> Iterator[None]:
+    """Do something in a folder while no other process does; ``waiting`` is printed where one has to wait.
+
+    Raises:
+        OSError: as for :func:`claim`.
+    """
+    with _open_claim(folder) as file:
+        if not _lock(file, folder):
+            print(waiting, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def is_held(folder: Path) -> bool:
     """Whether some process holds the folder; it may be this one."""
     try:
-        with (folder / CLAIM_NAME).open() as file:
+        with open(os.open(folder / CLAIM_NAME, os.O_RDONLY | PLAIN)) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -64,18 +65,20 @@ def is_held(folder: Path) -> bool:
 
 def _open_claim(folder: Path) -> IO[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    # Neither through a link that somebody planted there, nor waiting for a pipe's other end.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return open(os.open(folder / CLAIM_NAME, flags, 0o644), "r+")
+    return open(os.open(folder / CLAIM_NAME, os.O_RDWR | os.O_CREAT | PLAIN, 0o644), "r+")
 
 
-@contextmanager
-def alone(folder: Path, waiting: str) -> Iterator[None]:
-    """Do something in a folder while no other process does; ``waiting`` is printed where one has to wait."""
-    with _open_claim(folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(waiting, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _lock(file: IO[str], folder: Path) -> bool:
+    """Whether nobody else had it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        raise OSError(
+            f"{folder}: this file system has no locks ({error.strerror}), by which two runners tell "
+            "whose job is whose; choose another one with --out, or ask for it to be mounted with flock"
+        ) from None
+    return True
