@@ -8,6 +8,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -65,7 +66,13 @@ def on_terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     for name in ("COLUMNS", "LINES", "NO_COLOR"):
         environment.pop(name, None)
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        [sys.executable, "-W", "error", *words],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        # Where the tests run in the background of a shell it is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     os.close(theirs)
     try:

@@ -318,4 +318,4 @@ def folder_cases() -> Iterator[Case]:
         suite_file(SUITE.format(config="knn.yaml", more=""))(folder)
         return ["suite.yaml", "--backbone", "own.safetensors", "--out", "out"]
 
-    yield Case("run: a method that leads out", SUITES, method, (0,))
+    yield Case("run: a method that leads out", SUITES, method, (1,))

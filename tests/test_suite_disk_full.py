@@ -46,7 +46,7 @@ def test_a_grid_goes_on_once_there_is_room_again(disk: Path, tmp_path: Path) -> 
     said = log.read_text()
     assert status == 1, said
     assert "Traceback" not in said
-    assert "suite: 3 of 5 jobs were interrupted; run the same command to go on\n" in said
+    assert "suite: 3 of 5 jobs are unfinished; the same command goes on\n" in said
     assert f"suite: {scene.out}: no space left on device (0.0 MB free); make some first\n" in said
     assert processes(scene.out) == []
     jobs = read_plan(scene.out)

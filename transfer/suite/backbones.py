@@ -21,6 +21,8 @@ from transfer.suite.plan import Candidate, Suite, header
 from transfer.suite.progress import step
 from transfer.suite.supervised import supervised_backbone, supervised_path
 
+WAITING = "another runner prepares the backbones in this folder; waiting for it"
+
 
 def prepare_backbones(suite: Suite, checkpoints: Sequence[Path], out: Path) -> list[Candidate]:
     """Contract files of all backbones to evaluate, made where they are not there yet.
@@ -33,7 +35,7 @@ def prepare_backbones(suite: Suite, checkpoints: Sequence[Path], out: Path) -> l
         RuntimeError: pre-training failed; its own message stands above.
     """
     _check_given(suite, checkpoints)
-    with alone(out / "backbones", "another runner prepares the backbones in this folder; waiting for it"):
+    with alone(out / "backbones", WAITING):
         if suite.bundled_data:
             from transfer.data.mini.build import build
 
@@ -82,8 +84,20 @@ def _there(path: Path) -> Candidate:
     return Candidate(path, backbone, backbone.info)
 
 
+def import_given(checkpoints: Sequence[Path], out: Path) -> list[Path]:
+    """Contract files of the checkpoints that were given: seconds of work, and refused before hours of it.
+
+    Raises:
+        FileNotFoundError, ValueError: a checkpoint that cannot be used.
+    """
+    with alone(out / "backbones", WAITING):
+        return [contract_file(path, out) for path in checkpoints]
+
+
 def _expected(checkpoint: Path, out: Path) -> Candidate:
-    path = checkpoint if checkpoint.suffix == ".safetensors" else imported_path(checkpoint, out)
+    if checkpoint.suffix == ".safetensors":
+        return _there(checkpoint)
+    path = imported_path(checkpoint, out)
     if path.is_file():
         return _there(path)
     return Candidate(path, None, header(checkpoint.name, "unknown"))

@@ -12,7 +12,7 @@ import yaml
 from omegaconf.errors import OmegaConfBaseException
 
 from transfer.report.command import main as make_tables
-from transfer.suite.backbones import expected_backbones, prepare_backbones
+from transfer.suite.backbones import expected_backbones, import_given, prepare_backbones
 from transfer.suite.claims import claim
 from transfer.suite.dry_run import print_plan
 from transfer.suite.executors import run_jobs, submission_folder
@@ -89,14 +89,15 @@ def _run(args: argparse.Namespace) -> int:
             jobs, elsewhere=elsewhere, retry_failed=args.retry_failed, promised=promised
         )
 
+    given = args.backbone if args.dry_run else import_given(args.backbone, out)
     # First as far as it can be told before hours of pre-training, for which nothing may then be able to run.
-    planned, jobs = plan_with(expected_backbones(suite, args.backbone, out), suite.bundled_data)
+    planned, jobs = plan_with(expected_backbones(suite, given, out), suite.bundled_data)
     if args.dry_run:
         print_plan(jobs, executor.describe(jobs))
         return 0
     write_plan(out, jobs)
     if not all(job.obstacle for job in jobs):
-        planned, jobs = plan_with(prepare_backbones(suite, args.backbone, out))
+        planned, jobs = plan_with(prepare_backbones(suite, given, out))
         write_plan(out, jobs)
     if args.retry_failed:
         retry_failed(jobs)
