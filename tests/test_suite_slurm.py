@@ -220,7 +220,7 @@ def test_a_failure_stops_what_still_waits_without_keep_going(make_grid: MakeGrid
     grid.release()
     assert runner.wait(240) == 1, grid.said()
     assert grid.count("begun").total() == 1
-    assert "5 of 6 jobs were interrupted" in grid.said()
+    assert "5 of 6 jobs are unfinished" in grid.said()
 
 
 @pytest.mark.slow
