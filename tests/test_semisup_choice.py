@@ -20,7 +20,7 @@ from transfer.ranks import World
 from transfer.report.rows import Measurement
 
 # 40 of 120 labels; chance for the first, something for the second, more than float32 holds for the third
-GRID: dict[str, object] = {"label_fraction": 1 / 3, "lrs": [1e-6, 0.05, 1e30], "epochs": 4}
+GRID: dict[str, object] = {"label_fraction": 1 / 3, "lrs": [1e-6, 0.05, 1e30], "epochs": 16}
 
 
 @pytest.fixture(scope="module")
