@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from suite_scene import environment, plan_stand_ins
 
-from transfer import run_folder
-from transfer.suite import state
+from transfer import keys, run_folder
+from transfer.suite import child, state
 from transfer.suite.claims import alone, claim
 from transfer.suite.job import Job
 from transfer.suite.state import (
@@ -90,6 +90,7 @@ def test_a_job_is_waiting_then_running_then_done(job: Job) -> None:
 
 def test_the_keys_of_suite_and_run_folder_lie_in_one_file() -> None:
     assert state.KEY_NAME == run_folder.KEY_NAME
+    assert child.KEY_VARIABLE == keys.KEY_VARIABLE
 
 
 DAMAGE: dict[str, Callable[[Job], object]] = {

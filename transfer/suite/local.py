@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from transfer.provenance import usable_cores
 from transfer.suite.job import Job
 from transfer.suite.process import birth
 from transfer.suite.work import Work
@@ -99,7 +100,7 @@ def places(jobs: Sequence[Job]) -> int:
 
     A job that asks for all cores (``needs.cores`` 0) and no GPU gets the machine for itself.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     gpus = len(_visible_gpus())
     per_job = max((job.needs.gpus for job in jobs), default=0)
     limits = []
